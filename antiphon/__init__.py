@@ -1,0 +1,1 @@
+"""Antiphon: asynchronous federated learning over any MQTT broker."""
