@@ -1,12 +1,16 @@
-"""The connection to a broker, as the services see it: a small interface that several brokers' worth of code fulfils.
+"""The connection to a broker, as the services see it: a small interface that several brokers' worth of code
+fulfils.
 
-`antiphon.broker_config.paho_connection` fulfils it over a real broker, `antiphon.simulation.memory_broker` in memory and
-virtual time; ``tests/contracts`` holds every implementation to what is written here.
+`antiphon.broker_config.paho_connection` fulfils it over a real broker, `antiphon.simulation.memory_broker` in
+memory and virtual time; ``tests/contracts`` holds every implementation to what is written here.
 
-Guaranteed: messages of one session arrive in the broker's order, between that session's `Connected` and its `Lost`;
-every wait ends (within `Limits.answer_timeout`); every queue is bounded; cancelling a wait harms nothing else.
-Not promised: that a published message reaches anybody. A PUBACK only says that the broker has had it. Subscriptions and
-unacknowledged messages do not survive a lost line: services subscribe on every `Connected` and resume from receipts.
+Guaranteed: messages of one session arrive in the broker's order, between that session's `Connected` and its
+`Lost`; every wait ends (within `Limits.answer_timeout`); every queue is bounded; cancelling a wait harms
+nothing else.
+Not promised: that a published message reaches anybody. A PUBACK only says that the broker has had it.
+Subscriptions and
+unacknowledged messages do not survive a lost line: services subscribe on every `Connected` and resume from
+receipts.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +26,8 @@ LARGEST_PACKET = 268_435_455
 """Bytes: the largest packet that MQTT itself allows, for brokers that name no limit."""
 
 PUBLISH_OVERHEAD = 16
-"""Bytes of a PUBLISH packet besides topic and payload: fixed header 5, topic length 2, id 2, properties 1, and spare."""
+"""Bytes of a PUBLISH packet besides topic and payload: fixed header 5, topic length 2, id 2, properties 1,
+and spare."""
 
 
 class Lane(Enum):
@@ -77,8 +82,8 @@ class Will:
 class Connection(Protocol):
     """One client's line to a broker, which it keeps up by itself.
 
-    ``async with connection:`` starts connecting in the background and returns at once; leaving the block says goodbye to
-    the broker (no will is published).
+    ``async with connection:`` starts connecting in the background and returns at once; leaving the block says
+    goodbye to the broker (no will is published).
     """
 
     @property
@@ -109,11 +114,12 @@ class Connection(Protocol):
     def events(self) -> AsyncIterator[Event]:
         """What happens, in order; ends when the connection is closed. One consumer.
 
-        A consumer that is slow holds up the reading of the socket; beyond `Limits.hard_factor` messages are dropped and counted.
+        A consumer that is slow holds up the reading of the socket; beyond `Limits.hard_factor` messages are
+        dropped and counted.
 
         Raises:
-            ConfigError: The broker refuses for good (repeatedly bad credentials), or another client took this client id;
-                there will be no more events.
+            ConfigError: The broker refuses for good (repeatedly bad credentials), or another client took this
+                client id; there will be no more events.
         """
         ...
 
@@ -130,7 +136,8 @@ class Connection(Protocol):
             lane: Bulk waits its turn, control does not.
 
         Raises:
-            NotConnected: There is no session, it went while waiting, or no answer came in time. The broker may have the message.
+            NotConnected: There is no session, it went while waiting, or no answer came in time. The broker
+                may have the message.
             PublishRefused: The broker said no (MQTT 5 only; a 3.1.1 broker says yes to what it throws away).
             PacketTooLarge: Larger than `maximum_packet`; nothing was sent.
         """
@@ -148,7 +155,8 @@ class Connection(Protocol):
         ...
 
     async def unsubscribe(self, *filters: str) -> None:
-        """Unsubscribe; does not wait for the broker, and messages under way still come. Without a session: nothing to do."""
+        """Unsubscribe; does not wait for the broker, and messages under way still come. Without a session:
+        nothing to do."""
         ...
 
 
@@ -166,9 +174,12 @@ class Limits:
         keepalive: MQTT keepalive.
         bulk_unanswered: Bulk without PUBACK; a single larger message may go alone.
         control_unanswered: Control messages without PUBACK.
-        queue_messages, queue_bytes: Received but not yet taken from `Connection.events`; when there is more, the socket is not read.
-        hard_factor: Times the queue's bounds; beyond it messages are dropped (the socket cannot rest longer than the keepalive).
-        first_delay, longest_delay: Reconnecting waits a random time up to a bound that doubles from one to the other.
+        queue_messages, queue_bytes: Received but not yet taken from `Connection.events`; when there is more,
+            the socket is not read.
+        hard_factor: Times the queue's bounds; beyond it messages are dropped (the socket cannot rest longer
+            than the keepalive).
+        first_delay, longest_delay: Reconnecting waits a random time up to a bound that doubles from one to
+            the other.
         refusals: Bad credentials in a row until the connection gives up.
     """
 
@@ -200,7 +211,8 @@ class BrokerAddress:
     """Where a broker is and who we are there.
 
     Attributes:
-        url: ``mqtt://host:1883``, ``mqtts://host``, ``ws://host/path``, ``wss://host/path`` or ``unix:///path/to/socket``.
+        url: ``mqtt://host:1883``, ``mqtts://host``, ``ws://host/path``, ``wss://host/path`` or
+            ``unix:///path/to/socket``.
         username: None for brokers that take anybody.
         password: Not shown in ``repr``.
         ca_file: PEM file with the authorities that TLS trusts; None for the system's.

@@ -1,14 +1,16 @@
 """What the services take from the world besides the connection: wall time, ids, chance, CPU and disk.
 
-The services never ask the operating system themselves: they are handed an `Environment`, so that the same code
-runs in real time and, with `antiphon.simulation.clock.virtual_environment`, in virtual time with every draw decided by one seed.
-Monotonic time is not here: it is the event loop's own ``loop.time()``. Keys are not drawn here either, see `antiphon.codecs.sealing`.
+The services never ask the operating system themselves: they are handed an `Environment`, so that the same
+code runs in real time and, with `antiphon.simulation.clock.virtual_environment`, in virtual time with every
+draw decided by one seed.
+Monotonic time is not here: it is the event loop's own ``loop.time()``. Keys are not drawn here either, see
+`antiphon.codecs.sealing`.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +51,7 @@ class Environment:
 
 
 @contextmanager
-def real_environment(workers: int | None = None) -> Iterator[Environment]:
+def real_environment(workers: int | None = None) -> Generator[Environment]:
     """The environment of a real process; its threads end with the block.
 
     Args:
@@ -57,7 +59,8 @@ def real_environment(workers: int | None = None) -> Iterator[Environment]:
             job (training, merging) does not hold up short ones (writing a file).
 
     Yields:
-        The environment. Jobs that did not start when the block ends are cancelled, running ones are waited for.
+        The environment. Jobs that did not start when the block ends are cancelled, running ones are waited
+        for.
     """
     count = workers or min(8, max(2, os.cpu_count() or 2))
     pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix="antiphon")
