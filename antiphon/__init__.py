@@ -1,1 +1,72 @@
-"""Antiphon: asynchronous federated learning over any MQTT broker."""
+"""Antiphon: asynchronous federated learning over any MQTT broker.
+
+The public door. Names are loaded when they are first used, so that ``import antiphon`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from antiphon.agents.trainer import Trainer as Trainer
+    from antiphon.agents.trainer import TrainingContext as TrainingContext
+    from antiphon.agents.trainer import TrainingResult as TrainingResult
+    from antiphon.codecs.errors import AntiphonError as AntiphonError
+    from antiphon.codecs.errors import ConfigError as ConfigError
+    from antiphon.codecs.errors import LimitError as LimitError
+    from antiphon.codecs.errors import MalformedError as MalformedError
+    from antiphon.codecs.errors import NotConnected as NotConnected
+    from antiphon.codecs.errors import PacketTooLarge as PacketTooLarge
+    from antiphon.codecs.errors import PeerError as PeerError
+    from antiphon.codecs.errors import PublishRefused as PublishRefused
+    from antiphon.codecs.errors import Rejected as Rejected
+    from antiphon.codecs.errors import SchemaError as SchemaError
+    from antiphon.codecs.errors import SealError as SealError
+    from antiphon.codecs.errors import StateError as StateError
+    from antiphon.codecs.errors import TrainerError as TrainerError
+    from antiphon.codecs.errors import TransportError as TransportError
+    from antiphon.codecs.errors import VersionError as VersionError
+
+    __version__: str
+
+_DOOR = {
+    "antiphon.codecs.errors": (
+        "AntiphonError",
+        "ConfigError",
+        "LimitError",
+        "MalformedError",
+        "NotConnected",
+        "PacketTooLarge",
+        "PeerError",
+        "PublishRefused",
+        "Rejected",
+        "SchemaError",
+        "SealError",
+        "StateError",
+        "TrainerError",
+        "TransportError",
+        "VersionError",
+    ),
+    "antiphon.agents.trainer": ("Trainer", "TrainingContext", "TrainingResult"),
+}
+_HOME = {name: module for module, names in _DOOR.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("antiphon")
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what is public, loaded or not."""
+    return sorted({*globals(), *__all__})

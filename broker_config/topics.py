@@ -1,6 +1,6 @@
 """Every topic of a federation, and who may be called what: the only file that spells a topic.
 
-A filter that ends in ``#`` or ``+`` is for the coordinator, for monitors and for access rules; agents subscribe
+A filter that ends in ``#`` or ``+`` is for the coordinator, monitors and access rules; agents subscribe
 to exact topics alone. This module knows nothing of payloads, and nothing of who may do what (see `access`).
 """
 
