@@ -1,7 +1,7 @@
 """What a user writes: a trainer. It owns its data and its model; Antiphon calls it.
 
-The calls of one trainer never overlap. They run on a worker thread, off the event loop, so a trainer may compute for hours.
-An exception in it is logged and the trainer is asked again with the next version; it never ends the agent.
+The calls of one trainer never overlap. They run on a worker thread, off the event loop, so a trainer may
+compute for hours. An exception in it is logged and the trainer is asked again later; it never ends the agent.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class Evaluates(Protocol):
-    """Optional: judges the global model before training; its numbers go with the update as ``base_<name>``."""
+    """Optional: judges the global model before training; its numbers travel as ``global_<name>``."""
 
     def evaluate_model(self) -> Mapping[str, float]:
         """Return numbers about the parameters taken over last, on the trainer's own held-out data."""
@@ -83,5 +83,5 @@ class NamesRoles(Protocol):
     """Optional: says which tensors are not ordinary weights."""
 
     def model_roles(self) -> Mapping[str, str]:
-        """Return ``"weight"``, ``"statistic"``, ``"variance"``, ``"keep"`` or ``"max"`` for the tensors it names."""
+        """Return ``"weight"``, ``"statistic"``, ``"variance"``, ``"keep"`` or ``"max"`` by tensor name."""
         ...
