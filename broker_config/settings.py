@@ -1,0 +1,84 @@
+"""Configuration files: TOML into one frozen value, strictly.
+
+An unknown key, a wrong type or a value out of bounds is a ConfigError that names the file, the key, and the
+nearest known key if it is unknown. Nothing here knows what the keys mean.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from antiphon.codecs.errors import ConfigError, StateError
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read a TOML file as ``kind``, a frozen Struct.
+
+    Raises:
+        StateError: there is no such file, or it cannot be read.
+        ConfigError: not TOML, an unknown key, a wrong type, a value out of bounds.
+    """
+    return parse(read(path), kind, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a TOML file as plain values.
+
+    Raises:
+        StateError: there is no such file, or it cannot be read.
+        ConfigError: not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {os.strerror(error.errno or 0)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def parse(values: dict[str, Any], kind: type[T], where: str) -> T:
+    """Validate plain values as ``kind``; ``where`` names their source in errors.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of bounds.
+    """
+    for key, known in _unknown(values, kind, ""):
+        near = get_close_matches(key.rpartition(".")[2], known, 1, 0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+    try:
+        return msgspec.convert(values, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_sentence(str(error))}") from None
+
+
+def _unknown(values: dict[str, Any], kind: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield each key that ``kind`` does not have, dotted, with the keys it has; tables of Structs too."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    for key, value in values.items():
+        if key not in fields:
+            yield prefix + key, list(fields)
+        elif isinstance(value, dict) and (inner := _struct(fields[key])) is not None:
+            yield from _unknown(cast("dict[str, Any]", value), inner, f"{prefix}{key}.")
+
+
+def _struct(kind: Any) -> Any | None:
+    """Return the Struct that a field's type is, or holds as one choice of a union."""
+    choices = (kind, *getattr(kind, "__args__", ()))
+    return next((c for c in choices if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
+
+
+def _sentence(error: str) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into one that names the key as TOML does."""
+    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", error, re.DOTALL)
+    if found is None or not found[2]:
+        return error
+    return f"{found[2]}: {found[1]}"

@@ -1,0 +1,89 @@
+"""Configuration files: what is taken, and what the refusals say."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from antiphon.broker_config.settings import load
+from antiphon.codecs.errors import ConfigError, StateError
+
+
+class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    max_versions: int = 0
+    time_budget: float = 0.0
+
+
+class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    preset: str = "fedbuff"
+    end: Inner = msgspec.field(default_factory=Inner)
+    more: Inner | None = None
+    rate: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    hints: dict[str, float] = {}
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "settings.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_file_becomes_one_frozen_value(tmp_path: Path) -> None:
+    text = 'preset = "fedavg"\nrate = 2\n[end]\nmax_versions = 3\n[hints]\nanything = 1.5\n'
+    settings = load(_file(tmp_path, text), Outer)
+    assert settings == Outer("fedavg", Inner(3), None, 2.0, {"anything": 1.5})
+
+
+def test_unknown_key_names_the_file_and_the_nearest_known_one(tmp_path: Path) -> None:
+    path = _file(tmp_path, 'prest = "x"\n')
+    with pytest.raises(ConfigError, match=r"settings\.toml: unknown key 'prest'; did you mean 'preset'\?"):
+        load(path, Outer)
+
+
+@pytest.mark.parametrize("table", ["end", "more"])
+def test_unknown_key_in_a_table_is_named_with_the_table(tmp_path: Path, table: str) -> None:
+    path = _file(tmp_path, f"[{table}]\nmax_version = 3\n")
+    with pytest.raises(ConfigError, match=f"unknown key '{table}.max_version'; did you mean 'max_versions'"):
+        load(path, Outer)
+
+
+def test_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'zzz'; known are end, hints, more, preset, rate"):
+        load(_file(tmp_path, "zzz = 1\n"), Outer)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("preset = 3\n", "preset: Expected `str`, got `int`"),
+        ("[end]\nmax_versions = '3'\n", "end.max_versions: Expected `int`, got `str`"),
+        ("rate = 0\n", "rate: Expected `float` > 0"),
+        ("preset = \n", "is not valid TOML"),
+        ("end = 1\n", "end: Expected `object`"),
+    ],
+)
+def test_wrong_value_is_refused_with_its_key(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=r"settings\.toml") as caught:
+        load(_file(tmp_path, text), Outer)
+    assert said in str(caught.value)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(path, Outer)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"cannot read .*gone\.toml: No such file"):
+        load(tmp_path / "gone.toml", Outer)
+
+
+def test_required_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    class Strict(msgspec.Struct, frozen=True):
+        id: str
+
+    with pytest.raises(ConfigError, match="missing required field `id`"):
+        load(_file(tmp_path, ""), Strict)
