@@ -178,6 +178,8 @@ class Limits:
             the socket is not read.
         hard_factor: Times the queue's bounds; beyond it messages are dropped (the socket cannot rest longer
             than the keepalive).
+        longest_pause: For which the socket is not read at most; well below the keepalive and
+            ``answer_timeout``.
         first_delay, longest_delay: Reconnecting waits a random time up to a bound that doubles from one to
             the other.
         refusals: Bad credentials in a row until the connection gives up.
@@ -191,6 +193,7 @@ class Limits:
     queue_messages: int = 4096
     queue_bytes: int = 32 << 20
     hard_factor: int = 2
+    longest_pause: float = 5.0
     first_delay: float = 0.5
     longest_delay: float = 30.0
     refusals: int = 3
