@@ -10,7 +10,8 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -72,7 +73,8 @@ def _unknown(values: dict[str, Any], kind: Any, prefix: str) -> Iterator[tuple[s
 
 def _struct(kind: Any) -> Any | None:
     """Return the Struct that a field's type is, or holds as one choice of a union."""
-    choices = (kind, *getattr(kind, "__args__", ()))
+    # only a union offers choices: the arguments of dict[str, X] are something else
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return next((c for c in choices if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
 
 
