@@ -21,7 +21,6 @@ that the specification does not name are ignored.
 import csv
 import io
 import math
-import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.broker_config import settings
 from antiphon.codecs.errors import ConfigError
 
 Array = npt.NDArray[Any]
@@ -89,10 +89,7 @@ def load_columns(path: str | Path) -> Columns:
         ConfigError: missing, not TOML, an unknown key, fewer than two classes, a category twice, or a std
             that is not above 0.
     """
-    try:
-        columns = msgspec.convert(tomllib.loads(_text(path)), Columns)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    columns = settings.load(Path(path), Columns)
     _check(columns, path)
     return columns
 

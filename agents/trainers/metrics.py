@@ -41,7 +41,8 @@ def accuracy(probabilities: Array, labels: Array) -> float:
         probabilities: shape (n, classes).
         labels: shape (n,), class numbers.
     """
-    return float(np.mean(np.argmax(probabilities, axis=1) == labels))
+    right: Array = np.argmax(probabilities, axis=1) == labels
+    return float(np.mean(right))
 
 
 def log_loss(probabilities: Array, labels: Array) -> float:
@@ -52,5 +53,5 @@ def log_loss(probabilities: Array, labels: Array) -> float:
         labels: shape (n,), class numbers.
     """
     right: Array = probabilities[np.arange(len(labels)), labels]
-    logs: Array = np.log(np.maximum(right, 1e-15))
+    logs: Array = np.log(np.clip(right, 1e-15, None))
     return float(-np.mean(logs))
