@@ -1,0 +1,211 @@
+"""Frames: a clear header and a sealed body, the header's bytes being the associated data of the seal.
+
+Guarantees: a frame that is changed, truncated, moved to another place of its transfer or sent under another
+name does not open; a header that `read` returns has every field in its range. What is *not* guaranteed by
+`read`: that any of it is true; only `open_frame` says so, for the header's bytes as they were received.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import cast
+
+from antiphon.codecs import messages, sealing
+from antiphon.codecs.digests import frame_digest as frame_digest
+from antiphon.codecs.errors import LimitError, MalformedError, VersionError
+from antiphon.codecs.messages import WIRE
+from antiphon.codecs.sealing import SymmetricKey
+
+MAX_HEADER = 1024
+"""Bytes; ours take about 200, the rest is room for fields of later versions."""
+
+MAX_TOTAL = 1 << 32
+EVERYONE = "*"
+NO_ID = bytes(16)
+"""The run or transfer of a frame that has none."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_FIELDS = 11
+
+
+class Kind(IntEnum):
+    """What a frame holds."""
+
+    GROUP_KEYS = 1
+    MODEL_CHUNK = 2
+    MANIFEST_PAGE = 3
+    OFFER = 4
+    UPDATE_CHUNK = 5
+    NOTE = 6
+    RECEIPT = 7
+
+
+MANY = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE, Kind.UPDATE_CHUNK})
+"""Kinds of which a transfer has several; the others have index 0 and total 1."""
+
+IDENTIFIED = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE, Kind.OFFER, Kind.UPDATE_CHUNK})
+"""Kinds with a key id (8 bytes) and a transfer id; the others have an empty key id and 16 zero bytes."""
+
+BROADCAST = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE})
+"""Kinds whose recipient is everyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The clear part of a frame; ``docs/protocol.md`` section 3 has the table."""
+
+    wire: int
+    federation: str
+    run: bytes
+    sender: str
+    recipient: str
+    kind: Kind
+    key_id: bytes
+    transfer: bytes
+    index: int
+    total: int
+    one_time: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame as received; ``body`` is still sealed."""
+
+    header: Header
+    raw_header: bytes
+    body: bytes
+
+
+def read(data: bytes, limit: int) -> Frame:
+    """Read a frame from outside; nothing is opened.
+
+    Args:
+        data: the payload as received.
+        limit: most bytes taken.
+
+    Raises:
+        LimitError: the frame is longer than ``limit``, or its header than `MAX_HEADER`.
+        VersionError: another wire version; nothing else of the header is looked at.
+        MalformedError: anything else that is not as section 3 of ``docs/protocol.md`` says.
+    """
+    if len(data) > limit:
+        raise LimitError("a frame in bytes", len(data), limit)
+    match messages.unpack(data, items=2):
+        case [bytes(raw), bytes(body)]:
+            pass
+        case _:
+            raise MalformedError("a frame must be [header, body]")
+    if len(raw) > MAX_HEADER:
+        raise LimitError("a frame's header in bytes", len(raw), MAX_HEADER)
+    header = _read_header(raw)
+    if len(body) < sealing.NONCE + sealing.TAG:
+        raise MalformedError("a frame's body is too short to be sealed")
+    return Frame(header, raw, body)
+
+
+def seal_frame(header: Header, key: SymmetricKey, plaintext: bytes) -> bytes:
+    """Return the sealed frame.
+
+    Raises:
+        ValueError: the header has a field that no receiver would take.
+    """
+    raw = encode_header(header)
+    return messages.pack([raw, sealing.seal(key, plaintext, raw)])
+
+
+def open_frame(frame: Frame, key: SymmetricKey) -> bytes:
+    """Return the plaintext; only now header and content are known to come from a holder of ``key``.
+
+    Raises:
+        SealError: tampered, foreign, or under another key.
+    """
+    return sealing.open_sealed(key, frame.body, frame.raw_header)
+
+
+def encode_header(header: Header) -> bytes:
+    """Return the header's bytes.
+
+    Raises:
+        ValueError: a field is out of its range.
+    """
+    wrong = _wrong_field(header)
+    if wrong or header.wire != WIRE:
+        raise ValueError(f"a frame's header has a wrong field {wrong or 'wire'}: {header}")
+    return messages.pack(
+        [
+            header.wire,
+            header.federation,
+            header.run,
+            header.sender,
+            header.recipient,
+            int(header.kind),
+            header.key_id,
+            header.transfer,
+            header.index,
+            header.total,
+            header.one_time,
+        ]
+    )
+
+
+def _read_header(raw: bytes) -> Header:
+    plain = messages.unpack(raw, items=MAX_HEADER)
+    if not isinstance(plain, list) or not plain:
+        raise MalformedError("a frame's header must be an array")
+    fields = cast(list[object], plain)
+    wire = fields[0]
+    if type(wire) is not int:
+        raise MalformedError("a frame's wire version must be an integer")
+    # Before everything else: another version may have another header.
+    if wire != WIRE:
+        raise VersionError(wire, WIRE)
+    match fields[1:_FIELDS]:
+        case [
+            str(federation),
+            bytes(run),
+            str(sender),
+            str(recipient),
+            int(kind),
+            bytes(key_id),
+            bytes(transfer),
+            int(index),
+            int(total),
+            bytes(one_time),
+        ]:
+            pass
+        case _:
+            raise MalformedError("a frame's header has a missing field or one of another type")
+    if isinstance(kind, bool) or isinstance(index, bool) or isinstance(total, bool) or not 1 <= kind <= 7:
+        raise MalformedError("a frame's header has an unknown kind")
+    header = Header(
+        wire, federation, run, sender, recipient, Kind(kind), key_id, transfer, index, total, one_time
+    )
+    wrong = _wrong_field(header)
+    if wrong:
+        raise MalformedError(f"a frame's header has a wrong field: {wrong}")
+    return header
+
+
+def _wrong_field(header: Header) -> str:
+    """Return the name of the first field that is out of its range, or ''."""
+    kind = header.kind
+    identified = kind in IDENTIFIED
+    many = kind in MANY
+    checks = (
+        ("federation", _NAME.fullmatch(header.federation) is not None),
+        ("run", len(header.run) == 16),
+        ("sender", _NAME.fullmatch(header.sender) is not None),
+        ("recipient", _recipient_fits(header)),
+        ("key_id", len(header.key_id) == (8 if identified else 0)),
+        ("transfer", len(header.transfer) == 16 and (identified or header.transfer == NO_ID)),
+        ("total", 1 <= header.total <= (MAX_TOTAL if many else 1)),
+        ("index", 0 <= header.index < header.total),
+        ("one_time", len(header.one_time) == (32 if kind is Kind.OFFER else 0)),
+    )
+    return next((name for name, fits in checks if not fits), "")
+
+
+def _recipient_fits(header: Header) -> bool:
+    if header.kind in BROADCAST:
+        return header.recipient == EVERYONE
+    return _NAME.fullmatch(header.recipient) is not None

@@ -1,0 +1,101 @@
+"""The only place that speaks msgpack.
+
+Guarantees: what `unpack` reads never grows beyond a stated number of values, and raises nothing but
+`MalformedError`. Not done here: giving the values a type (`antiphon.codecs.messages` does).
+"""
+
+from typing import Any
+
+import msgpack
+
+from antiphon.codecs.digests import Buffer
+from antiphon.codecs.errors import MalformedError
+
+ITEMS = 1 << 16
+"""Most values in one message, unless the caller says otherwise."""
+
+DEPTH = 8
+"""Most levels of arrays and maps in a message; ours use four."""
+
+
+def pack(plain: object) -> bytes:
+    """Return plain values as msgpack, in the shortest forms."""
+    return msgpack.packb(plain)
+
+
+def unpack(data: Buffer, items: int = ITEMS) -> Any:
+    """Read one msgpack value that holds at most ``items`` others (keys count too).
+
+    Raises:
+        MalformedError: not exactly one msgpack value, nested too deeply, too many items, or extension types.
+    """
+    _measure(data, items)
+    size = len(data)
+    try:
+        return msgpack.unpackb(
+            data,
+            max_bin_len=size,
+            max_str_len=size,
+            max_array_len=items,
+            max_map_len=items,
+            max_ext_len=0,
+        )
+    except ValueError as error:
+        raise MalformedError(f"not msgpack: {str(error)[:80]}") from None
+
+
+def _heads() -> list[tuple[int, int, int]]:
+    """For each first byte: width of the length field, fixed length, values an entry (0: bytes follow)."""
+    heads = [(0, 0, 0)] * 256
+    for small in range(16):
+        heads[0x80 + small] = (0, small, 2)
+        heads[0x90 + small] = (0, small, 1)
+    for short in range(32):
+        heads[0xA0 + short] = (0, short, 0)
+    for power in range(4):
+        heads[0xCC + power] = heads[0xD0 + power] = (0, 1 << power, 0)
+    for power in range(3):
+        heads[0xC4 + power] = heads[0xD9 + power] = (1 << power, 0, 0)
+    for power in range(2):
+        heads[0xDC + power], heads[0xDE + power] = (2 << power, 0, 1), (2 << power, 0, 2)
+    heads[0xCA], heads[0xCB] = (0, 4, 0), (0, 8, 0)
+    for refused in (0xC1, 0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8):
+        heads[refused] = (-1, 0, 0)
+    return heads
+
+
+_HEADS = _heads()
+
+
+def _measure(data: Buffer, items: int) -> None:
+    """Refuse what would decode to more than ``items`` values, before anything is built.
+
+    msgpack allocates an array as soon as it reads its stated length: 2 kB of nested heads, each of them
+    within the limits that msgpack offers, made 32 MB.
+    """
+    size = len(data)
+    position = 0
+    open_values = [1]
+    while open_values:
+        if not open_values[-1]:
+            open_values.pop()
+            continue
+        if position >= size:
+            raise MalformedError("not msgpack: cut off")
+        width, length, values = _HEADS[data[position]]
+        position += 1
+        if width:
+            if width < 0:
+                raise MalformedError("not msgpack as used here: extension type")
+            length = int.from_bytes(data[position : position + width], "big")
+            position += width
+        open_values[-1] -= 1
+        if values:
+            items -= length * values
+            if items < 0 or len(open_values) > DEPTH:
+                raise MalformedError("too many items in a message, or nested too deeply")
+            open_values.append(length * values)
+        else:
+            position += length
+    if position != size:
+        raise MalformedError("not msgpack: cut off, or something follows")
