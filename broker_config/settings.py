@@ -17,6 +17,7 @@ import msgspec
 
 from antiphon.codecs.errors import ConfigError, StateError
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -28,6 +29,25 @@ def load(path: Path, kind: type[T]) -> T:
         ConfigError: not TOML, an unknown key, a wrong type, a value out of bounds.
     """
     return parse(read(path), kind, str(path))
+
+
+def load_two(path: Path, first: type[S], second: type[T]) -> tuple[S, T]:
+    """Read one TOML file whose top-level keys belong to two Structs: a room's settings beside how to reach
+    it.
+
+    Raises:
+        StateError: there is no such file, or it cannot be read.
+        ConfigError: not TOML, a key of neither, a wrong type, a value out of bounds.
+    """
+    values = read(path)
+    mine, theirs = _names(first), _names(second)
+    for key in values:
+        if key not in mine and key not in theirs:
+            raise ConfigError(_unknown_key(str(path), key, [*mine, *theirs]))
+    return (
+        parse({key: value for key, value in values.items() if key in mine}, first, str(path)),
+        parse({key: value for key, value in values.items() if key not in mine}, second, str(path)),
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -52,13 +72,21 @@ def parse(values: dict[str, Any], kind: type[T], where: str) -> T:
         ConfigError: an unknown key, a wrong type, a value out of bounds.
     """
     for key, known in _unknown(values, kind, ""):
-        near = get_close_matches(key.rpartition(".")[2], known, 1, 0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
-        raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+        raise ConfigError(_unknown_key(where, key, known))
     try:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_sentence(str(error))}") from None
+
+
+def _unknown_key(where: str, key: str, known: list[str]) -> str:
+    near = get_close_matches(key.rpartition(".")[2], known, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known)) or 'none'}"
+    return f"{where}: unknown key {key!r}{hint}"
+
+
+def _names(kind: type[msgspec.Struct]) -> list[str]:
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
 
 
 def _unknown(values: dict[str, Any], kind: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:

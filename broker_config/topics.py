@@ -15,7 +15,10 @@ COORDINATOR = "coordinator"
 MONITOR = "monitor"
 """The user name of whoever only looks."""
 
-RESERVED = frozenset({COORDINATOR, "broker", MONITOR, "admin"})
+ADMIN = "admin"
+"""The user name under which our own commands look, so that they do not displace the monitor's session."""
+
+RESERVED = frozenset({COORDINATOR, "broker", MONITOR, ADMIN})
 """Names that no agent may have."""
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import pytest
 
-from antiphon.broker_config.settings import load
+from antiphon.broker_config.settings import load, load_two
 from antiphon.codecs.errors import ConfigError, StateError
 
 
@@ -87,3 +87,15 @@ def test_required_key_that_is_missing_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="missing required field `id`"):
         load(_file(tmp_path, ""), Strict)
+
+
+def test_one_file_may_hold_two_values(tmp_path: Path) -> None:
+    class Place(msgspec.Struct, frozen=True):
+        url: str
+
+    path = _file(tmp_path, 'url = "mqtt://x"\nrate = 3\n')
+    assert load_two(path, Place, Outer) == (Place("mqtt://x"), Outer(rate=3.0))
+    with pytest.raises(ConfigError, match=r"unknown key 'urll'; did you mean 'url'\?"):
+        load_two(_file(tmp_path, 'urll = "mqtt://x"\n'), Place, Outer)
+    with pytest.raises(ConfigError, match=r"unknown key 'end\.max_version'"):
+        load_two(_file(tmp_path, 'url = ""\n[end]\nmax_version = 1\n'), Place, Outer)

@@ -1,0 +1,51 @@
+"""``antiphon broker``: a broker with the federation's users and rules."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from antiphon.broker_config.connection import BrokerAddress
+from antiphon.broker_config.documents import load_invitation
+from antiphon.broker_config.mosquitto import become, find_mosquitto, prepare_mosquitto
+from antiphon.codecs.errors import ConfigError
+
+
+def broker(
+    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="By default that of the invitation.")
+    ] = None,
+    bind: Annotated[str, typer.Option(help="Address of this machine; 0.0.0.0 is all of them.")] = "127.0.0.1",
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="The one that pip installs, even if mosquitto is here.")
+    ] = False,
+) -> None:
+    """Run a broker with the federation's users and rules: mosquitto, else the embedded one.
+
+    Example: antiphon broker credit --bind 0.0.0.0
+
+    Ctrl-C or SIGTERM stops it; SIGHUP makes it read users and rules again.
+    """
+    invitation = load_invitation(folder / "federation.toml")
+    expected = BrokerAddress(invitation.broker).port
+    if port is None:
+        port = expected if urlsplit(invitation.broker).scheme == "mqtt" else 1883
+    elif port != expected:
+        print(f"antiphon: agents were told {invitation.broker}, this is port {port}", file=sys.stderr)
+    program = None if embedded else find_mosquitto()
+    if program is not None:
+        command = prepare_mosquitto(program, folder, port, bind)
+        print(f"mosquitto on {bind} port {port}, for federation {invitation.name}", flush=True)
+        become(command, folder)
+    from antiphon.broker_config.embedded import available, run_embedded
+
+    if not available():
+        raise ConfigError(
+            "there is no broker here: install mosquitto, or the one for trying out with "
+            "`pip install 'antiphon[embedded]'`"
+        )
+    print(f"embedded broker on {bind} port {port}, for federation {invitation.name}", flush=True)
+    run_embedded(folder, port, bind)
