@@ -1,0 +1,100 @@
+"""What a rule remembers between versions, and what it is told of each update.
+
+`RuleState` is a frozen value of plain fields (strings, numbers, tuples of them), so that it can be stored
+with a version and read back. Times are seconds of one clock of the caller's that outlives restarts.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from antiphon.coordinator.aggregation.rule import Rule
+from antiphon.coordinator.aggregation.step import StepState, vector_count
+
+RECENT_AGENTS = 200
+"""Admitted updates among which the agents at work are counted."""
+RECENT_TIMES = 32
+"""Admission times whose median gap sets the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An admitted update as a plan sees it: numbers, not values.
+
+    Attributes:
+        agent: the sender.
+        base_number: number of the published version it was trained from.
+        examples: examples it was trained on, as the agent says.
+        admitted_at: when it was admitted, seconds.
+        sumsq: squared norm of Δ. The mean does not need it; norm-based combines will.
+    """
+
+    agent: str
+    base_number: int
+    examples: int
+    admitted_at: float
+    sumsq: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """The memory of a rule.
+
+    Attributes:
+        counts: (agent, admitted updates of the run), sorted by agent: the observed rates.
+        recent_agents: senders of the last 200 admitted updates, oldest first.
+        recent_times: times of the last 32 admissions, seconds, oldest first.
+        flushes: versions planned.
+        flushed_at: when the last one was planned, seconds: no buffer began before.
+    """
+
+    counts: tuple[tuple[str, int], ...] = ()
+    recent_agents: tuple[str, ...] = ()
+    recent_times: tuple[float, ...] = ()
+    flushes: int = 0
+    flushed_at: float = float("-inf")
+
+    @property
+    def agents(self) -> int:
+        """C: distinct agents among the last 200 admitted updates."""
+        return len(set(self.recent_agents))
+
+
+def init_state() -> RuleState:
+    """The memory before the first update."""
+    return RuleState()
+
+
+def init_step(rule: Rule, size: int, dtype: str) -> StepState:
+    """The optimiser's state before the first step: zeros.
+
+    Args:
+        rule: the rule whose step it is.
+        size: elements in the model's vector.
+        dtype: "float32" or "float64", the model's.
+    """
+    zeros = tuple(np.zeros(size, dtype=np.dtype(dtype)) for _ in range(vector_count(rule.step)))
+    return StepState(vectors=zeros, t=0)
+
+
+def admitted(rule: Rule, state: RuleState, agent: str, now: float) -> RuleState:
+    """The memory after one more update was admitted.
+
+    Call it once for every update that may count, when it is admitted and not when it is merged: rates and
+    gaps are the agents', and must not show how long the coordinator let an update wait.
+
+    Args:
+        rule: the rule; all of today's remember the same.
+        state: the memory before.
+        agent: the sender.
+        now: seconds.
+    """
+    del rule
+    counts = dict(state.counts)
+    counts[agent] = counts.get(agent, 0) + 1
+    return replace(
+        state,
+        counts=tuple(sorted(counts.items())),
+        recent_agents=(*state.recent_agents, agent)[-RECENT_AGENTS:],
+        recent_times=(*state.recent_times, now)[-RECENT_TIMES:],
+    )

@@ -1,0 +1,53 @@
+"""What a rule remembers."""
+
+import msgspec
+import numpy as np
+
+from antiphon.coordinator.aggregation.history import (
+    RECENT_AGENTS,
+    RECENT_TIMES,
+    RuleState,
+    admitted,
+    init_state,
+    init_step,
+)
+from antiphon.coordinator.aggregation.presets import build_rule
+from antiphon.coordinator.aggregation.step import StepState
+
+RULE = build_rule("fedbuff", {})
+
+
+def test_agents_at_work_are_those_of_the_last_two_hundred_updates() -> None:
+    state = admitted(RULE, init_state(), "gone", 0.0)
+    for number in range(RECENT_AGENTS):
+        assert state.agents == min(number, 7) + 1
+        state = admitted(RULE, state, f"a{number % 7}", float(number))
+    assert state.agents == 7
+    assert dict(state.counts)["gone"] == 1
+    assert len(state.recent_agents) == RECENT_AGENTS
+    assert len(state.recent_times) == RECENT_TIMES
+
+
+def test_the_memory_before_is_not_changed() -> None:
+    state = init_state()
+    admitted(RULE, state, "a", 1.0)
+    assert state == RuleState()
+
+
+def test_a_stored_memory_comes_back_equal() -> None:
+    state = RuleState()
+    for agent in "abca":
+        state = admitted(RULE, state, agent, 1.5)
+    plain = msgspec.msgpack.decode(msgspec.msgpack.encode(state))
+    assert msgspec.convert(plain, RuleState) == state
+
+
+def test_a_rule_comes_back_equal_from_plain_values() -> None:
+    rule = build_rule("fedadam", {"k": 3, "staleness": "hinge"})
+    assert msgspec.convert(msgspec.to_builtins(rule), type(rule)) == rule
+
+
+def test_the_optimiser_begins_with_zeros_of_the_models_dtype() -> None:
+    assert init_step(RULE, 3, "float32") == StepState((), 0)
+    state = init_step(build_rule("fedadam", {}), 3, "float32")
+    assert [(vector.dtype, vector.tolist()) for vector in state.vectors] == [(np.float32, [0, 0, 0])] * 2
