@@ -5,8 +5,7 @@ fulfils.
 memory and virtual time; ``tests/contracts`` holds every implementation to what is written here.
 
 Guaranteed: messages of one session arrive in the broker's order, between that session's `Connected` and its
-`Lost`; every wait ends (within `Limits.answer_timeout`); every queue is bounded; cancelling a wait harms
-nothing else.
+`Lost`; every wait ends (`Limits`); every queue is bounded; cancelling a wait harms nothing else.
 Not promised: that a published message reaches anybody. A PUBACK only says that the broker has had it.
 Subscriptions and
 unacknowledged messages do not survive a lost line: services subscribe on every `Connected` and resume from
@@ -170,10 +169,11 @@ class Limits:
 
     Attributes:
         connect_timeout: For DNS, TCP, TLS and the WebSocket handshake, and again for CONNACK.
-        answer_timeout: For PUBACK and SUBACK, waiting in the lanes included.
+        answer_timeout: For PUBACK and SUBACK, from when the message is handed to the line.
+        silence_timeout: An unanswered message as old as this ends the session.
         keepalive: MQTT keepalive.
         bulk_unanswered: Bulk without PUBACK; a single larger message may go alone.
-        control_unanswered: Control messages without PUBACK.
+        control_unanswered, control_bytes: Control messages without PUBACK, and their bytes.
         queue_messages, queue_bytes: Received but not yet taken from `Connection.events`; when there is more,
             the socket is not read.
         hard_factor: Times the queue's bounds; beyond it messages are dropped (the socket cannot rest longer
@@ -187,9 +187,11 @@ class Limits:
 
     connect_timeout: float = 10.0
     answer_timeout: float = 30.0
+    silence_timeout: float = 120.0
     keepalive: int = 60
     bulk_unanswered: int = 1 << 20
     control_unanswered: int = 256
+    control_bytes: int = 4 << 20
     queue_messages: int = 4096
     queue_bytes: int = 32 << 20
     hard_factor: int = 2

@@ -30,6 +30,11 @@ class Inbox(AsyncIterator[Event]):
         self._pausing: asyncio.TimerHandle | None = None
         self.dropped = 0
 
+    @property
+    def paused(self) -> bool:
+        """Whether a pause was asked for and has not ended: a new line starts paused."""
+        return self._pausing is not None
+
     def put(self, event: Event) -> None:
         """Hand over one event; never waits."""
         if isinstance(event, Message):

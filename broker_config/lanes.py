@@ -8,43 +8,45 @@ from antiphon.codecs.errors import NotConnected
 
 
 class Window:
-    """So much may be under way at once; who wants more waits, first come, first served.
+    """So many messages of so many bytes may be under way at once; who wants more waits, first come, first
+    served.
 
-    A single thing larger than the window goes when the window is empty.
+    A single message larger than the window goes when the window is empty.
     """
 
-    def __init__(self, bound: int) -> None:
-        """``bound`` is in the unit of what `acquire` takes."""
-        self._bound = bound
-        self._held = 0
+    def __init__(self, size: int, count: int) -> None:
+        """Bounds: ``size`` in bytes, ``count`` in messages."""
+        self._size, self._count = size, count
+        self._held_size, self._held_count = 0, 0
         self._closed = ""
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def acquire(self, amount: int) -> None:
-        """Wait until ``amount`` fits. Cancelling gives back what was granted meanwhile.
+    async def acquire(self, size: int) -> None:
+        """Wait until a message of ``size`` bytes fits. Cancelling gives back what was granted meanwhile.
 
         Raises:
             NotConnected: The window was closed.
         """
         if self._closed:
             raise NotConnected(self._closed)
-        if not self._waiters and self._fits(amount):
-            self._held += amount
+        if not self._waiters and self._fits(size):
+            self._take(size)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((amount, waiter))
+        self._waiters.append((size, waiter))
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(amount)
+                self.release(size)
             else:
                 self._admit()
             raise
 
-    def release(self, amount: int) -> None:
-        """Give ``amount`` back."""
-        self._held -= amount
+    def release(self, size: int) -> None:
+        """Give back what `acquire` took."""
+        self._held_size -= size
+        self._held_count -= 1
         self._admit()
 
     def close(self, reason: str) -> None:
@@ -55,37 +57,49 @@ class Window:
                 waiter.set_exception(NotConnected(reason))
         self._waiters.clear()
 
-    def _fits(self, amount: int) -> bool:
-        return self._held == 0 or self._held + amount <= self._bound
+    def _fits(self, size: int) -> bool:
+        room = self._held_size + size <= self._size and self._held_count < self._count
+        return room or self._held_count == 0
+
+    def _take(self, size: int) -> None:
+        self._held_size += size
+        self._held_count += 1
 
     def _admit(self) -> None:
         while self._waiters:
-            amount, waiter = self._waiters[0]
+            size, waiter = self._waiters[0]
             if not waiter.done():
-                if not self._fits(amount):
+                if not self._fits(size):
                     return
-                self._held += amount
+                self._take(size)
                 waiter.set_result(None)
             self._waiters.popleft()
 
 
 class Lanes:
-    """The windows of one session: bulk counts bytes, control counts messages."""
+    """The windows of one session."""
 
-    def __init__(self, limits: Limits) -> None:
-        """New windows, empty."""
+    def __init__(self, limits: Limits, receive_maximum: int = 65_535) -> None:
+        """New windows, empty.
+
+        Args:
+            limits: Bounds by our own choice.
+            receive_maximum: Messages that the broker takes without having acknowledged any; each lane gets
+                half.
+        """
+        half = max(1, receive_maximum // 2)
         self._windows = {
-            Lane.BULK: Window(limits.bulk_unanswered),
-            Lane.CONTROL: Window(limits.control_unanswered),
+            Lane.BULK: Window(limits.bulk_unanswered, half),
+            Lane.CONTROL: Window(limits.control_bytes, min(limits.control_unanswered, half)),
         }
 
     async def acquire(self, lane: Lane, size: int) -> None:
         """Wait until a message of ``size`` bytes may go; see `Window.acquire`."""
-        await self._windows[lane].acquire(size if lane is Lane.BULK else 1)
+        await self._windows[lane].acquire(size)
 
     def release(self, lane: Lane, size: int) -> None:
-        """The message was acknowledged, or nobody waits for that any more."""
-        self._windows[lane].release(size if lane is Lane.BULK else 1)
+        """The message was acknowledged."""
+        self._windows[lane].release(size)
 
     def close(self, reason: str) -> None:
         """The session is over."""

@@ -41,6 +41,11 @@ class History:
     quick_losses: int = 0
 
 
+def begin(protocol: int) -> History:
+    """A line that has not been tried; with 4, MQTT 5 never will be."""
+    return History(protocol=protocol, worked=protocol == 4, proofs=2 if protocol == 4 else 0)
+
+
 def delay(limits: Limits, history: History, chance: float) -> float:
     """Seconds to wait before the next try: full jitter.
 

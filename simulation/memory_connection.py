@@ -19,6 +19,7 @@ from antiphon.broker_config.connection import (
 from antiphon.broker_config.inbox import Inbox
 from antiphon.broker_config.lanes import Lanes
 from antiphon.codecs.errors import ConfigError, NotConnected, PacketTooLarge, PublishRefused
+from antiphon.simulation.matching import is_wildcard, valid_filter
 from antiphon.simulation.session import Host, Session
 
 ACKNOWLEDGEMENT = 4
@@ -32,7 +33,7 @@ class MemoryConnection:
         """Not yet connecting."""
         self._broker, self._client_id, self._will = broker, client_id, will
         self._inbox = Inbox(broker.limits, self._pause, self._resume)
-        self._history = reconnect.History(protocol=broker.protocol)
+        self._history = reconnect.begin(broker.protocol)
         self._session: Session | None = None
         self._connected = False
         self._sessions = 0
@@ -86,26 +87,38 @@ class MemoryConnection:
     ) -> None:
         """Publish; see the interface."""
         session = self._require()
+        if not topic or is_wildcard(topic):
+            raise ValueError(f"not a topic to publish on: {topic!r}")
         size = len(topic.encode()) + len(payload) + PUBLISH_OVERHEAD
         if size > self._maximum_packet:
             raise PacketTooLarge(size, self._maximum_packet)
         message = Message(topic, bytes(payload), retain)
         lanes = self._lanes
-        try:
-            async with asyncio.timeout(self._broker.limits.answer_timeout):
-                await lanes.acquire(lane, size)
-                try:
-                    code = await self._publish(session, message, size, qos)
-                finally:
-                    lanes.release(lane, size)
-        except TimeoutError:
-            raise NotConnected(f"no answer from the broker to a message on {topic}") from None
+        await lanes.acquire(lane, size)
+        answer = self._expect()
+
+        def arrive() -> None:
+            code = self._broker.publish(session, message)
+            if qos:
+                session.down.send(ACKNOWLEDGEMENT, lambda: acknowledge(code))
+
+        def acknowledge(code: int) -> None:
+            lanes.release(lane, size)
+            _resolve(answer, code)
+
+        session.up.send(size, arrive)
+        if not qos:
+            acknowledge(0)
+        code = await self._wait(answer, f"a message on {topic}")
         if code >= 128:
             raise PublishRefused(f"the broker refused a message on {topic} (reason {code})")
 
     async def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Subscribe; see the interface."""
         session = self._require()
+        for each in filters:
+            if not valid_filter(each):
+                raise ValueError(f"not a filter to subscribe to: {each!r}")
         answer = self._expect()
 
         def arrive() -> None:
@@ -116,11 +129,7 @@ class MemoryConnection:
                     self._broker.send_retained(session, each)
 
         session.up.send(sum(len(each) + 3 for each in filters), arrive)
-        try:
-            async with asyncio.timeout(self._broker.limits.answer_timeout):
-                code = await self._answer(answer)
-        except TimeoutError:
-            raise NotConnected("no answer from the broker to a subscription") from None
+        code = await self._wait(answer, "a subscription")
         if code >= 128:
             raise PublishRefused(f"the broker refused a subscription of {', '.join(filters)} (reason {code})")
 
@@ -183,6 +192,8 @@ class MemoryConnection:
         self._sessions += 1
         self._maximum_packet = self._broker.maximum_packet
         self._inbox.put(Connected(self._sessions, self._broker.protocol, self._maximum_packet))
+        if self._inbox.paused:
+            self._pause()
 
     def _end_session(self, reason: str) -> None:
         """Nobody gets an answer from this session any more."""
@@ -204,27 +215,17 @@ class MemoryConnection:
             raise NotConnected("there is no connection to the broker")
         return self._session
 
-    async def _publish(self, session: Session, message: Message, size: int, qos: int) -> int:
-        if qos == 0:
-            session.up.send(size, lambda: _ignore(self._broker.publish(session, message)))
-            return 0
-        answer = self._expect()
-
-        def arrive() -> None:
-            code = self._broker.publish(session, message)
-            session.down.send(ACKNOWLEDGEMENT, lambda: _resolve(answer, code))
-
-        session.up.send(size, arrive)
-        return await self._answer(answer)
-
     def _expect(self) -> asyncio.Future[int]:
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting[answer] = None
         return answer
 
-    async def _answer(self, answer: asyncio.Future[int]) -> int:
+    async def _wait(self, answer: asyncio.Future[int], what: str) -> int:
         try:
-            return await answer
+            async with asyncio.timeout(self._broker.limits.answer_timeout):
+                return await answer
+        except TimeoutError:
+            raise NotConnected(f"no answer from the broker to {what}") from None
         finally:
             self._waiting.pop(answer, None)
 
@@ -240,7 +241,3 @@ class MemoryConnection:
 def _resolve(answer: asyncio.Future[int], code: int) -> None:
     if not answer.done():
         answer.set_result(code)
-
-
-def _ignore(_: object) -> None:
-    """A message of QoS 0 has no answer."""
