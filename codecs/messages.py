@@ -228,6 +228,7 @@ def convert(plain: object, kind: type[T]) -> T:
         MalformedError: a field is missing, of another type or out of its range.
     """
     try:
-        return msgspec.convert(plain, kind, strict=True)
+        # Without `builtin_types` a string would pass for the bytes that it spells in base64.
+        return msgspec.convert(plain, kind, strict=True, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise MalformedError(f"{kind.__name__}: {str(error)[:200]}") from None
