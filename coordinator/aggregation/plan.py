@@ -4,7 +4,6 @@ weight_i = s(τ_i)·f_i·e_i >= 0, one scalar an update; `merge.merge_range` app
 a replay uses the stored one. Nothing here reads an update's values.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -60,8 +59,8 @@ def plan(
         now: seconds; remembered as the begin of the next buffer. None leaves the memory's.
 
     Raises:
-        ValueError: no arrivals, two of one agent, K < 1, a base newer than ``version``, an agent that was
-            never admitted (inverse rate), or a weight that is not finite.
+        ValueError: no arrivals, two of one agent, K < 1, a base newer than ``version``, or an agent that was
+            never admitted (inverse rate).
     """
     agents = [arrival.agent for arrival in arrivals]
     if not agents or len(set(agents)) != len(agents) or k < 1:
@@ -73,8 +72,6 @@ def plan(
         staleness_weight(rule.staleness, tau) * fairness_weight(rule.fairness, counts, agent) * part
         for tau, agent, part in zip(taus, agents, parts, strict=True)
     )
-    if not all(math.isfinite(weight) for weight in weights):
-        raise ValueError(f"a weight is not finite: {weights}")
     return Plan(
         scalars=mean_scalars(weights, k),
         statistic_scalars=_statistic_scalars(rule, taus, parts),

@@ -101,7 +101,7 @@ def check(rule: Rule, asked: Collection[str] = ()) -> Rule:
     kinds = {axis: kind_of(getattr(rule, axis)) for axis in AXES}
     changes = min((_changes(row, kinds) for row in ROWS), key=lambda change: _cost(change, asked))
     if changes:
-        wrong = " with ".join(f'{axis} = "{kinds[axis]}"' for axis in _involved(kinds, changes, asked))
+        wrong = " with ".join(f'{axis} = "{kinds[axis]}"' for axis in (*changes, *_clashing(kinds, changes)))
         right = ", ".join(f'{axis} = "{kind}"' for axis, kind in changes.items())
         raise ConfigError(f"aggregation: no formula for {wrong}; the nearest that runs has {right}")
     if isinstance(rule.anchor, Current) and rule.step.eta > 1:
@@ -120,7 +120,14 @@ def _cost(changes: Mapping[str, str], asked: Collection[str]) -> int:
     return sum(2 if axis in asked else 1 for axis in changes)
 
 
-def _involved(kinds: Mapping[str, str], changes: Mapping[str, str], asked: Collection[str]) -> list[str]:
-    """The axes to name: those that would change, and what they clash with."""
-    others = [axis for axis in kinds if axis in asked and axis not in changes]
-    return [*changes, *(others or [axis for axis in ("anchor", "trigger") if axis not in changes][:1])]
+def _clashing(kinds: Mapping[str, str], changes: Mapping[str, str]) -> list[str]:
+    """The axes whose choice no row has together with one that would change."""
+    return [
+        axis
+        for axis in kinds
+        if axis not in changes and not all(_together(kinds, axis, changed) for changed in changes)
+    ]
+
+
+def _together(kinds: Mapping[str, str], one: str, other: str) -> bool:
+    return any(kinds[one] in row[one] and kinds[other] in row[other] for row in ROWS)
