@@ -60,7 +60,7 @@ def should_flush(rule: Rule, state: RuleState, waiting: Sequence[Arrival], now: 
         return Decision(True, f"{have} are here", None, size)
     # An update left over from the last buffer begins this one when that was flushed, not when it came.
     since = max(min(arrival.admitted_at for arrival in buffer), state.flushed_at)
-    wait = deadline_seconds(rule.trigger.deadline, state.recent_times)
+    wait = deadline_seconds(rule.trigger.deadline, state.recent_gaps)
     if now >= since + wait:
         return Decision(True, f"{have} at the deadline of {wait:.3g} s", None, size)
     if now < since:

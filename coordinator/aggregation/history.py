@@ -13,8 +13,8 @@ from antiphon.coordinator.aggregation.step import StepState, vector_count
 
 RECENT_AGENTS = 200
 """Admitted updates among which the agents at work are counted."""
-RECENT_TIMES = 32
-"""Admission times whose median gap sets the deadline."""
+RECENT_GAPS = 31
+"""Gaps between admissions, of the last 32, whose median sets the deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,16 @@ class RuleState:
     Attributes:
         counts: (agent, admitted updates of the run), sorted by agent: the observed rates.
         recent_agents: senders of the last 200 admitted updates, oldest first.
-        recent_times: times of the last 32 admissions, seconds, oldest first.
+        recent_gaps: the 31 gaps before the last 32 admissions, seconds, oldest first.
+        admitted_at: time of the last admission, seconds.
         flushes: versions planned.
         flushed_at: when the last one was planned, seconds: no buffer began before.
     """
 
     counts: tuple[tuple[str, int], ...] = ()
     recent_agents: tuple[str, ...] = ()
-    recent_times: tuple[float, ...] = ()
+    recent_gaps: tuple[float, ...] = ()
+    admitted_at: float = float("-inf")
     flushes: int = 0
     flushed_at: float = float("-inf")
 
@@ -90,11 +92,16 @@ def admitted(rule: Rule, state: RuleState, agent: str, now: float) -> RuleState:
         now: seconds.
     """
     del rule
+    # Agents begin after a flush, so what a buffer waited before it is not their time: counted as a gap, a
+    # deadline of ten gaps would grow tenfold again and again while a lone agent lives on deadlines.
+    gap = now - max(state.admitted_at, state.flushed_at)
+    gaps = (*state.recent_gaps, max(0.0, gap))[-RECENT_GAPS:] if state.recent_agents else ()
     counts = dict(state.counts)
     counts[agent] = counts.get(agent, 0) + 1
     return replace(
         state,
         counts=tuple(sorted(counts.items())),
         recent_agents=(*state.recent_agents, agent)[-RECENT_AGENTS:],
-        recent_times=(*state.recent_times, now)[-RECENT_TIMES:],
+        recent_gaps=gaps,
+        admitted_at=now,
     )

@@ -5,7 +5,6 @@ round of FedAvg. This module computes sizes and deadlines; `antiphon.coordinator
 decides.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -82,16 +81,15 @@ def buffer_size(trigger: Trigger, agents: int, live: int) -> int:
             return int(k)
 
 
-def deadline_seconds(deadline: Deadline, times: Sequence[float]) -> float:
+def deadline_seconds(deadline: Deadline, gaps: Sequence[float]) -> float:
     """Seconds that a buffer may wait from its first update.
 
     Args:
         deadline: the choice.
-        times: admission times in order, seconds; a clock that went back counts as no gap.
+        gaps: seconds between admissions, in any order.
     """
-    gaps = sorted(max(0.0, after - before) for before, after in itertools.pairwise(times))
     if not gaps:
         return deadline.least
-    middle = len(gaps) // 2
-    median = gaps[middle] if len(gaps) % 2 else (gaps[middle - 1] + gaps[middle]) / 2
+    ordered, middle = sorted(gaps), len(gaps) // 2
+    median = ordered[middle] if len(gaps) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
     return max(deadline.least, min(deadline.most, deadline.gaps * median))

@@ -70,6 +70,25 @@ def test_when_one_of_two_dies_the_other_gets_versions_at_the_deadline() -> None:
     assert should_flush(rule, state, waiting, 12.0, 2).flush
 
 
+def test_deadlines_do_not_grow_while_a_lone_survivor_lives_on_them() -> None:
+    """It trains 1 s from every version; its partner is dead, K stays 2 until 200 admissions have passed."""
+    rule = build_rule("fedbuff", {})
+    state = _after(rule, _arrivals(("dead", 0.0)))
+    now, waits = 0.0, list[float]()
+    for version in range(150):
+        now += 1.0
+        state = admitted(rule, state, "a", now)
+        waiting = _arrivals(("a", now))
+        decision = should_flush(rule, state, waiting, now, 1)
+        assert decision.next_at is not None
+        waits.append(decision.next_at - now)
+        now = decision.next_at
+        assert should_flush(rule, state, waiting, now, 1).flush
+        waiting = [Arrival("a", version, 1, now)]
+        state = plan(rule, state, waiting, version=version, k=decision.k, now=now).state
+    assert max(waits) == pytest.approx(10.0)
+
+
 def test_an_agent_asleep_for_ever_changes_no_decision() -> None:
     rule = build_rule("fedbuff", {})
     waiting = _arrivals(*[(f"a{index}", float(index)) for index in range(7)])

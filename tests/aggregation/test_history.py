@@ -1,11 +1,13 @@
 """What a rule remembers."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 
 from antiphon.coordinator.aggregation.history import (
     RECENT_AGENTS,
-    RECENT_TIMES,
+    RECENT_GAPS,
     RuleState,
     admitted,
     init_state,
@@ -25,7 +27,15 @@ def test_agents_at_work_are_those_of_the_last_two_hundred_updates() -> None:
     assert state.agents == 7
     assert dict(state.counts)["gone"] == 1
     assert len(state.recent_agents) == RECENT_AGENTS
-    assert len(state.recent_times) == RECENT_TIMES
+    assert len(state.recent_gaps) == RECENT_GAPS
+
+
+def test_gaps_begin_at_the_last_admission_or_flush_and_are_never_negative() -> None:
+    state = RuleState(flushed_at=5.0)
+    for now in (10.0, 12.0, 11.0):
+        state = admitted(RULE, state, "a", now)
+    assert state.recent_gaps == (2.0, 0.0)  # nothing before the first admission
+    assert admitted(RULE, replace(state, flushed_at=18.0), "a", 20.0).recent_gaps == (2.0, 0.0, 2.0)
 
 
 def test_the_memory_before_is_not_changed() -> None:

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,26 +51,21 @@ def test_an_automatic_quorum_is_everybody_at_work_who_is_live() -> None:
 
 
 def test_the_deadline_is_ten_median_gaps() -> None:
-    assert deadline_seconds(Deadline(), [0, 1, 3, 103]) == 20.0
-    assert deadline_seconds(Deadline(), [0, 1, 3]) == 15.0
+    assert deadline_seconds(Deadline(), [1, 100, 2]) == 20.0
+    assert deadline_seconds(Deadline(), [2, 1]) == 15.0
 
 
 def test_the_deadline_is_between_a_second_and_ten_minutes() -> None:
-    assert deadline_seconds(Deadline(), [0, 0.001]) == 1.0
-    assert deadline_seconds(Deadline(), [0, 3600]) == 600.0
+    assert deadline_seconds(Deadline(), [0.001]) == 1.0
+    assert deadline_seconds(Deadline(), [3600]) == 600.0
 
 
-@pytest.mark.parametrize("times", [[], [5.0]])
-def test_before_a_gap_was_seen_the_deadline_is_the_shortest(times: list[float]) -> None:
-    assert deadline_seconds(Deadline(), times) == 1.0
+def test_before_a_gap_was_seen_the_deadline_is_the_shortest() -> None:
+    assert deadline_seconds(Deadline(), []) == 1.0
 
 
-def test_a_clock_that_went_back_counts_as_no_gap() -> None:
-    assert deadline_seconds(Deadline(least=0.1), [100.0, 50.0]) == 0.1
-
-
-@given(st.lists(st.floats(-1e9, 1e9), max_size=32))
-def test_any_history_gives_a_deadline_within_bounds(times: list[float]) -> None:
-    seconds = deadline_seconds(Deadline(), times)
+@given(st.lists(st.floats(0, 1e9), max_size=31))
+def test_any_history_gives_a_deadline_within_bounds(gaps: list[float]) -> None:
+    seconds = deadline_seconds(Deadline(), gaps)
     assert math.isfinite(seconds)
     assert 1.0 <= seconds <= 600.0
