@@ -1,0 +1,41 @@
+"""``antiphon demo``: a whole federation on this machine, on real data."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antiphon.demo import figures as ten
+from antiphon.demo.run import demo as run_demo
+from antiphon.demo.stage import Plan
+from antiphon.demo.table import console
+
+
+def demo(
+    dataset: Annotated[str, typer.Option(help="credit (eight banks) or digits (eight sites).")] = "credit",
+    seed: Annotated[int, typer.Option(help="Decides which quarter of the rows is held out.", min=0)] = 0,
+    output: Annotated[
+        Path, typer.Option(help="Folder for everything that is written; an earlier demo's is replaced.")
+    ] = Path("demo-output"),
+    seconds: Annotated[
+        float, typer.Option(help="How long the federation runs, on a machine that is not busy.")
+    ] = Plan.seconds,
+    port: Annotated[int, typer.Option(help="Of the broker; 0 for any free one.", min=0, max=65535)] = 0,
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Repeat it over ten splits and print all ten results.")
+    ] = False,
+) -> None:
+    """Run a whole federation on this machine, on real data.
+
+    A broker, a coordinator and eight agents are processes of their own; each agent has its rows in its own
+    folder. One is 20 times slower, one joins late, one is killed half way and comes back.
+
+    Example: antiphon demo --dataset digits --seed 3
+    """
+    if figures:
+        with tempfile.TemporaryDirectory(prefix="antiphon-figures-") as folder:
+            shorter = Plan(seconds=min(seconds, ten.SECONDS))
+            ten.figures(console(), dataset, range(10), shorter, Path(folder))
+        return
+    run_demo(console(), dataset, seed, output, Plan(seconds=seconds), port)
