@@ -50,7 +50,7 @@ def bank_table(
     table.add_column("influence", justify="right", width=9)
     if alone is not None:
         table.add_column("alone", justify="right", width=5)
-    table.add_column("", width=11, no_wrap=True, style="dim")
+    table.add_column("", width=12, no_wrap=True, style="dim")
     for bank in banks:
         line = board.agents[bank.id]
         table.add_row(
