@@ -192,7 +192,7 @@ class PahoConnection:
         self._inbox.put(Lost(end.reason))
         age = asyncio.get_running_loop().time() - since
         log.warning("lost the connection to %s: %s", self._address.url, end.reason)
-        self._history = reconnect.lost(self._history, self._client_id, age, end.taken_over)
+        self._history = reconnect.lost(self._history, self._client_id, age, end.code)
 
     def _judge(self, answer: Answer) -> None:
         """What a connection without a session means for the next try."""

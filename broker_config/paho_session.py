@@ -32,9 +32,6 @@ from antiphon.broker_config.lanes import Lanes
 from antiphon.broker_config.paho_loop import PahoLoop
 from antiphon.codecs.errors import NotConnected, PacketTooLarge, PublishRefused
 
-TAKEN_OVER = 142
-"""MQTT 5 reason code of a DISCONNECT."""
-
 LOSSES = {128: "the line broke", 141: "the broker did not answer a ping"}
 """What paho's codes for a loss without a DISCONNECT mean."""
 
@@ -62,10 +59,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a session ended."""
+    """How a session ended: in words, and the reason code if the broker sent a DISCONNECT."""
 
     reason: str
-    taken_over: bool = False
+    code: int | None = None
 
 
 @dataclass(slots=True)
@@ -204,11 +201,11 @@ class PahoSession:
         if oldest is not None and self._loop.time() - oldest.at > self._limits.silence_timeout:
             self.abort("the broker does not answer")
 
-    def _finish(self, reason: str, *, taken_over: bool = False) -> None:
+    def _finish(self, reason: str, code: int | None = None) -> None:
         """The session is over: nobody gets an answer from it any more."""
         if self.ended.done():
             return
-        self.ended.set_result(End(reason, taken_over))
+        self.ended.set_result(End(reason, code))
         if not self._answer.done():
             self._answer.set_result(Answer(None, reason))
         self._lanes.close(reason)
@@ -247,10 +244,10 @@ class PahoSession:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        from_broker = flags.is_disconnect_packet_from_server
-        taken_over = from_broker and reason.value == TAKEN_OVER
-        said = f"the broker said: {reason}" if from_broker else LOSSES.get(reason.value, str(reason))
-        self._finish(said, taken_over=taken_over)
+        if flags.is_disconnect_packet_from_server:
+            self._finish(f"the broker said: {reason}", reason.value)
+        else:
+            self._finish(LOSSES.get(reason.value, str(reason)))
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         self._driver.handled += 1

@@ -1,8 +1,10 @@
 """When to try a lost line again, with which protocol, and when to give up: decisions without IO.
 
-paho's own reconnecting has no jitter and repeats refused credentials for ever, and two clients with one id on
-a 3.1.1 broker displace each other without a reason code (13 connects in 12 s, measured): so three losses
-within 10 s of their CONNACK count as a takeover there.
+paho's own reconnecting has no jitter and repeats refused credentials for ever. Two clients with one id
+displace each other
+for ever too: 13 connects in 12 s, measured; neither a 3.1.1 broker nor mosquitto 2.0.11 gives a reason. So
+losses soon after CONNACK, without a word from the broker and without any failed try between them, count as a
+takeover.
 """
 
 from dataclasses import dataclass, replace
@@ -13,8 +15,12 @@ from antiphon.codecs.errors import ConfigError
 QUICK_LOSS = 10.0
 """Seconds after CONNACK within which a loss is suspicious."""
 
-QUICK_LOSSES = 3
-"""Suspicious losses in a row that count as a takeover."""
+QUICK_LOSSES = {4: 3, 5: 5}
+"""Suspicious losses in a row that count as a takeover, by protocol: most brokers give a reason over MQTT
+5."""
+
+TAKEN_OVER = 142
+"""MQTT 5 reason code of a DISCONNECT."""
 
 SETTLED = 30.0
 """Seconds of a session after which the delays start small again."""
@@ -30,7 +36,7 @@ class History:
         proofs: That the broker knows no MQTT 5: two are needed to stop trying.
         failures: In a row, since a session that lasted.
         refusals: Refused credentials in a row.
-        quick_losses: Losses soon after CONNACK, in a row.
+        quick_losses: Unexplained losses soon after CONNACK, in a row.
     """
 
     protocol: int = 5
@@ -66,7 +72,7 @@ def accepted(history: History) -> History:
 
 def failed(history: History) -> History:
     """No connection: nobody there, timeout, TLS, or the broker is busy."""
-    return replace(history, failures=history.failures + 1)
+    return replace(history, failures=history.failures + 1, quick_losses=0)
 
 
 def closed_early(history: History) -> History:
@@ -76,7 +82,7 @@ def closed_early(history: History) -> History:
     is kept.
     """
     protocol = history.protocol if history.worked else 9 - history.protocol
-    return replace(failed(history), protocol=protocol)
+    return replace(history, failures=history.failures + 1, protocol=protocol)
 
 
 def unknown_protocol(history: History) -> History:
@@ -98,20 +104,20 @@ def refused(history: History, limits: Limits, who: str, reason: str) -> History:
     return replace(failed(history), refusals=history.refusals + 1)
 
 
-def lost(history: History, who: str, age: float, taken_over: bool) -> History:
+def lost(history: History, who: str, age: float, code: int | None) -> History:
     """A session ended that was not ours to end.
 
     Args:
         history: Of this line.
         who: The client id.
         age: Seconds since CONNACK.
-        taken_over: The broker said so (MQTT 5 reason 142).
+        code: The reason in the broker's DISCONNECT; None if the line just ended.
 
     Raises:
         ConfigError: Another client uses this client id.
     """
-    quick = history.quick_losses + 1 if age < QUICK_LOSS else 0
-    if taken_over or (history.protocol == 4 and quick >= QUICK_LOSSES):
+    quick = history.quick_losses + 1 if code is None and age < QUICK_LOSS else 0
+    if code == TAKEN_OVER or quick >= QUICK_LOSSES[history.protocol]:
         raise ConfigError(
             f"another client took over the broker session of {who!r}: stop the other one, "
             "or find out who else has its credentials; every client needs an id of its own"

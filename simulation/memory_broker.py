@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from antiphon.broker_config.connection import LARGEST_PACKET, PUBLISH_OVERHEAD, Limits, Message, Will
+from antiphon.broker_config.reconnect import TAKEN_OVER
 from antiphon.simulation.matching import is_wildcard, matches, valid_filter
 from antiphon.simulation.memory_connection import MemoryConnection
 from antiphon.simulation.pipe import Line, Pipe
 from antiphon.simulation.session import Client, Session
 
-SUCCESS, NOT_AUTHORISED, INVALID_FILTER = 0, 135, 143
+SUCCESS, UNSPECIFIED, NOT_AUTHORISED, SHUTTING_DOWN, INVALID_FILTER = 0, 128, 135, 139, 143
 """MQTT 5 reason codes."""
 
 MayPublish = Callable[[str, str], bool]
@@ -75,14 +76,14 @@ class MemoryBroker:
         """
         session = self.sessions.get(client_id)
         if session is not None:
-            self._cut(session, "the line was cut")
+            self._cut(session, "the line was cut", UNSPECIFIED)
 
     def stop(self, *, forget: bool = True) -> None:
         """Stop: every line is lost, nobody can connect. ``forget``: retained messages are lost too."""
         self.running = False
         for session in list(self.sessions.values()):
             self._detach(session)
-            session.client.line_lost("the broker stopped", taken_over=False)
+            session.client.line_lost("the broker stopped", SHUTTING_DOWN)
         if forget:
             self.retained.clear()
 
@@ -96,7 +97,7 @@ class MemoryBroker:
         """A client connects; whoever had this id is displaced."""
         older = self.sessions.get(client_id)
         if older is not None:
-            self._cut(older, "session taken over", taken_over=self.protocol == 5)
+            self._cut(older, "session taken over", TAKEN_OVER if self.protocol == 5 else None)
         session = Session(client_id, client, will, Pipe(self.line), Pipe(self.line))
         self.sessions[client_id] = session
         return session
@@ -157,11 +158,11 @@ class MemoryBroker:
         size = len(message.topic) + len(message.payload) + PUBLISH_OVERHEAD
         session.down.send(size, lambda: session.client.receive(message))
 
-    def _cut(self, session: Session, reason: str, *, taken_over: bool = False) -> None:
+    def _cut(self, session: Session, reason: str, code: int | None) -> None:
         self._detach(session)
         if session.will is not None:
             self._route(Message(session.will.topic, session.will.payload, retain=True))
-        session.client.line_lost(reason, taken_over)
+        session.client.line_lost(reason, code)
 
     def _detach(self, session: Session) -> None:
         session.up.close()

@@ -146,8 +146,8 @@ class MemoryConnection:
         """A message arrived."""
         self._inbox.put(message)
 
-    def line_lost(self, reason: str, taken_over: bool) -> None:
-        """The line is gone."""
+    def line_lost(self, reason: str, code: int | None) -> None:
+        """The line is gone; ``code`` is the reason in the broker's DISCONNECT, None without one."""
         if not self._connected:
             self._history = reconnect.failed(self._history)
             self._end_session(reason)
@@ -156,7 +156,7 @@ class MemoryConnection:
         self._inbox.put(Lost(reason))
         age = asyncio.get_running_loop().time() - self._since
         try:
-            self._history = reconnect.lost(self._history, self._client_id, age, taken_over)
+            self._history = reconnect.lost(self._history, self._client_id, age, code)
         except ConfigError as error:
             self._give_up(error)
 

@@ -16,8 +16,8 @@ class Client(Protocol):
         """A message arrived."""
         ...
 
-    def line_lost(self, reason: str, taken_over: bool) -> None:
-        """The line is gone."""
+    def line_lost(self, reason: str, code: int | None) -> None:
+        """The line is gone; ``code`` is the reason in the broker's DISCONNECT, None without one."""
         ...
 
 
