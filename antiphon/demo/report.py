@@ -22,7 +22,9 @@ def report(console: Console, outcome: Outcome, pictures: Mapping[str, Path]) -> 
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     console.print(bank_table(outcome.board, problem.banks, stage.parts, problem.holder, outcome.alone))
+    say()
     console.print(scores(outcome))
+    say()
     staleness = outcome.record.staleness
     mean = fmean(staleness) if staleness else 0.0
     say(f"Staleness of the {len(staleness)} merged updates, in versions (mean {mean:.1f}):")
@@ -43,7 +45,7 @@ def scores(outcome: Outcome) -> Table:
     """Return the table of scores on the common held-out rows."""
     problem = outcome.stage.problem
     worst, best = min(outcome.alone.values()), max(outcome.alone.values())
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(f"{problem.score} on the same {len(problem.test)} held-out rows", width=42)
     table.add_column(problem.score, justify="right", width=8)
     table.add_column("", width=22, style="dim")

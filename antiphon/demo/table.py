@@ -41,7 +41,7 @@ def bank_table(
         holder: Heading of the first column.
         alone: Score of each bank's own model by id, once it is known.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(holder, width=10, no_wrap=True)
     table.add_column("rows", justify="right", width=4)
     table.add_column("state", width=12, no_wrap=True)
@@ -50,7 +50,7 @@ def bank_table(
     table.add_column("influence", justify="right", width=9)
     if alone is not None:
         table.add_column("alone", justify="right", width=5)
-    table.add_column("", width=12, no_wrap=True, style="dim")
+    table.add_column("", width=11, no_wrap=True, style="dim")
     for bank in banks:
         line = board.agents[bank.id]
         table.add_row(

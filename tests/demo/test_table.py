@@ -35,7 +35,7 @@ def test_shape_does_not_depend_on_colours_or_a_terminal(problem: Problem) -> Non
 
     plain = shape(no_color=True)
     assert plain == shape() == shape(no_color=True, force_terminal=False)
-    assert len(plain) == len(problem.banks) + 4
+    assert len(plain) == len(problem.banks) + 2
     assert max(len(line) for line in plain) <= WIDTH
     row = next(line for line in plain if line.lstrip().startswith("radio-tv"))
     assert row.split() == ["radio-tv", "204", "training", "117", "69", "30.5", "%", "0.700"]
