@@ -1,0 +1,167 @@
+"""The coordinator's announcements: which version is the newest that this agent believes in.
+
+Guarantees: `current` was signed by the coordinator, and never goes back: within a run (term, number) only
+grows, another run must have started later, and that holds across restarts through the `Memory` on disk. Only
+the newest raw message is kept, and verified when somebody is about to use it: a busy agent skips the others.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import msgspec
+
+from antiphon.agents.line import Line
+from antiphon.broker_config import files
+from antiphon.codecs import announcements
+from antiphon.codecs.errors import PeerError, VersionError
+from antiphon.codecs.messages import Announcement
+
+log = logging.getLogger("antiphon.agents")
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What survives a restart: the version that the agent trained on last. Bytes are hex."""
+
+    run: str
+    started: float
+    term: int
+    number: int
+    digest: str
+
+
+class Announcements:
+    """The newest announcement; see the module.
+
+    Args:
+        line: For the keys and the bell.
+        path: The memory's file.
+    """
+
+    def __init__(self, line: Line, path: Path) -> None:
+        """Nothing announced yet."""
+        self._line, self._path = line, path
+        self._raw: bytes | None = None
+        self._lock = asyncio.Lock()
+        self._memory: Memory | None = None
+        self._newest = (b"", -1, -1)  # (run, term, number) that receipts name
+        self._behind: float | None = None
+        self.current: Announcement | None = None
+
+    def load(self) -> None:
+        """Read the memory. Blocks."""
+        try:
+            self._memory = msgspec.json.decode(self._path.read_bytes(), type=Memory)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as error:
+            # Without it the agent at worst trains once more on a version that it knows.
+            log.warning("%s is not readable (%s): starting without it", self._path, error)
+
+    def take(self, payload: bytes) -> None:
+        """Keep the newest raw announcement; an empty payload says that there is none."""
+        if payload:
+            self._raw = payload
+            self._line.bell.ring()
+
+    async def refresh(self) -> Announcement | None:
+        """Verify what came last, and return the newest announcement believed in."""
+        async with self._lock:
+            if self._raw is not None:
+                raw, self._raw = self._raw, None
+                await self._verify(raw)
+        return self.current
+
+    def trained(self, version: Announcement) -> bool:
+        """Whether the agent has trained on this version already, now or before a restart."""
+        known = self._memory
+        return known is not None and (known.run, known.number, known.digest) == (
+            version.run.hex(),
+            version.number,
+            version.digest.hex(),
+        )
+
+    def remember(self, version: Announcement) -> None:
+        """Note on disk that ``version`` has been trained on. Blocks.
+
+        Raises:
+            StateError: The file cannot be written; it is remembered until the process ends.
+        """
+        self._memory = Memory(
+            version.run.hex(), version.started, version.term, version.number, version.digest.hex()
+        )
+        files.write(self._path, msgspec.json.encode(self._memory).decode())
+
+    def named(self, run: bytes, term: int, number: int) -> None:
+        """A receipt names the newest version of ``run``."""
+        if self._newest[0] != run or (term, number) > self._newest[1:]:
+            self._newest = (run, term, number)
+        self._judge()
+
+    @property
+    def same_run(self) -> bool:
+        """Whether receipts are of the run that the agent believes in."""
+        return self._newest[0] == self._line.run
+
+    @property
+    def behind(self) -> float:
+        """Seconds for which receipts have named a newer version than any announcement shows; 0: none."""
+        if self._behind is None or self._raw is not None:
+            return 0.0
+        return self._line.now - self._behind
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the agent must not train on what it knows: the broker seems to serve old announcements."""
+        return self.behind >= self._line.settings.timers.frozen
+
+    def _judge(self) -> None:
+        run, term, number = self._newest
+        shown = self.current
+        if not run or (shown and shown.run == run and (shown.term, shown.number) >= (term, number)):
+            self._behind = None
+        elif self._behind is None:
+            self._behind = self._line.now
+
+    async def _verify(self, raw: bytes) -> None:
+        identity, limit = self._line.identity, self._line.settings.limits.announcement
+        try:
+            found = await self._line.environment.run(announcements.verify, raw, identity.signing, limit)
+        except VersionError as error:
+            log.error("%s", error)
+            return
+        except PeerError as error:
+            log.warning("dropped an announcement: %s", error)
+            return
+        reason = self._refusal(found)
+        if reason:
+            log.warning("ignored an announcement: %s", reason)
+            return
+        self.current = found
+        self._line.run = found.run
+        self._judge()
+        self._line.bell.ring()
+
+    def _refusal(self, new: Announcement) -> str:
+        """Return why ``new`` is not believed, or ``""``."""
+        if new.federation != self._line.identity.federation:
+            return f"it is of federation {new.federation!r}"
+        old = self.current
+        if old is not None:
+            if new.run == old.run and new.issued < old.issued:
+                return "an older signature of this run"
+            if (new.run, new.term, new.number) == (
+                old.run,
+                old.term,
+                old.number,
+            ) and new.digest != old.digest:
+                return "another content under the same version"
+        known = old or self._memory
+        if known is None:
+            return ""
+        run = known.run if isinstance(known.run, bytes) else bytes.fromhex(known.run)
+        if new.run != run:
+            return "" if new.started > known.started else "its run started before the one known"
+        if (new.term, new.number) < (known.term, known.number):
+            return f"version {new.number} of term {new.term} is older than the one known"
+        return ""

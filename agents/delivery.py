@@ -1,0 +1,194 @@
+"""Brings updates from the outbox to the coordinator: offer, chunks within the window, probes; for ever.
+
+Guarantees: updates go in order, one transfer at a time; nothing larger than the granted window is under way;
+every wait has a bound that grows with jitter. An update that the coordinator has `received` makes room for
+the next. Outcomes are not this module's business (`antiphon.agents.outcomes`).
+"""
+
+import asyncio
+import logging
+
+from antiphon.agents import transfer as transfers
+from antiphon.agents.announcements import Announcements
+from antiphon.agents.flight import Flight, OfferNow, ProbeNow, Rest
+from antiphon.agents.line import Line
+from antiphon.agents.outbox import Entry, Outbox
+from antiphon.agents.pace import backoff
+from antiphon.agents.sender import Sent
+from antiphon.agents.transfer import Transfer
+from antiphon.broker_config.connection import Lane
+from antiphon.codecs.errors import PacketTooLarge, StateError, TransportError
+from antiphon.codecs.frames import Kind
+from antiphon.codecs.messages import Announcement, Note, Receipt
+
+log = logging.getLogger("antiphon.agents")
+
+UNDER_WAY = 3
+"""Chunk frames handed to the connection at once: enough to seal the next while the last is on the line."""
+
+
+class Delivery:
+    """The sending half of an agent."""
+
+    def __init__(self, line: Line, outbox: Outbox, announcements: Announcements) -> None:
+        """Nothing to send yet."""
+        self._line, self._outbox, self._announcements = line, outbox, announcements
+        self._flight: Flight | None = None
+        self._transfer: Transfer | None = None
+        self._anew = False
+        self._tries = 0
+        self._under_way = 0
+        self._life = (0, -1)  # (session, term) of the last offer
+        self.sending = False
+        """Whether an update is on its way."""
+
+    async def run(self) -> None:
+        """Deliver what is in the outbox, as long as the agent lives."""
+        while True:
+            announcement = await self._announcements.refresh() if self._outbox.pending else None
+            entry = self._next(announcement)
+            if entry is None or announcement is None:
+                self.sending = False
+                await self._line.bell.wait()
+                continue
+            self.sending = True
+            try:
+                await self._carry(entry, announcement)
+            except StateError as error:
+                log.error("%s", error)
+                await self._line.bell.wait(self._line.settings.timers.retry)
+
+    def take(self, receipt: Receipt) -> None:
+        """Take a receipt about the current transfer in; others are ignored."""
+        flight, transfer = self._flight, self._transfer
+        if flight is None or transfer is None or receipt.transfer != transfer.id:
+            return
+        if receipt.type in ("granted", "progress", "wait"):
+            self._tries = 0
+            flight.answered(receipt, self._line.now)
+        elif receipt.type == "refused" and receipt.reason == "unknown-key":
+            self._anew = True
+        self._line.bell.ring()
+
+    def hurry(self) -> None:
+        """The coordinator seems to be back."""
+        if self._flight is not None:
+            self._flight.hurry(self._line.now + self._spread())
+            self._line.bell.ring()
+
+    def _next(self, announcement: Announcement | None) -> Entry | None:
+        """Return the update to carry now: the oldest that the coordinator has not got."""
+        if (
+            announcement is None
+            or not announcement.epoch
+            or announcement.state == "over"
+            or not self._line.ready
+        ):
+            return None
+        return next((entry for entry in self._outbox.pending if entry.head.run == announcement.run), None)
+
+    async def _carry(self, entry: Entry, announcement: Announcement) -> None:
+        """Work on one transfer until the coordinator has the update, or another transfer is needed."""
+        line = self._line
+        header = line.header(Kind.OFFER, entry.head.run, line.environment.token(16))
+        transfer = await line.environment.run(
+            transfers.begin, entry, header, announcement, line.largest_frame, line.transfer_key
+        )
+        flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now)
+        self._transfer, self._flight, self._anew = transfer, flight, False
+        try:
+            async with asyncio.TaskGroup() as group:
+                while self._goes_on(transfer):
+                    await self._step(transfer, flight, group)
+        finally:
+            self._transfer = self._flight = None
+        if self._anew and entry.state == "pending":
+            await self._back_off()
+
+    def _goes_on(self, transfer: Transfer) -> bool:
+        line, now = self._line, self._announcements.current
+        return (
+            transfer.entry.state == "pending"
+            and not self._anew
+            and transfer.largest <= line.largest_frame
+            and now is not None
+            and now.run == transfer.entry.head.run
+            and now.state != "over"
+        )
+
+    async def _step(self, transfer: Transfer, flight: Flight, group: asyncio.TaskGroup) -> None:
+        line = self._line
+        flight.longest = line.patience
+        if not line.ready:
+            await line.bell.wait()
+            return
+        self._notice_new_life(flight)
+        if self._under_way >= UNDER_WAY:
+            await line.bell.wait()
+            return
+        match flight.decide(line.now, busy=self._under_way > 0):
+            case Sent(index, send):
+                frame = await line.environment.run(transfer.chunk, index, send)
+                self._under_way += 1
+                group.create_task(self._send_chunk(frame, flight), name=f"chunk {index}")
+            case OfferNow(send):
+                frame = await line.environment.run(transfer.offer, send)
+                await self._send("offer", frame)
+            case ProbeNow(send):
+                await self._probe(transfer, send)
+            case Rest(until):
+                await line.bell.wait(until - line.now)
+
+    def _notice_new_life(self, flight: Flight) -> None:
+        """After a reconnect or a coordinator's start everybody offers again, spread over time."""
+        current = self._announcements.current
+        life = (self._line.session, current.term if current else -1)
+        if life != self._life:
+            self._life = life
+            flight.interrupted(self._line.now + self._spread())
+
+    def _spread(self) -> float:
+        current = self._announcements.current
+        return float(self._line.environment.rng.random()) * (current.spread if current else 0.0)
+
+    async def _send_chunk(self, frame: bytes, flight: Flight) -> None:
+        try:
+            await self._send("chunk", frame, Lane.BULK)
+        finally:
+            self._under_way -= 1
+            flight.left(self._line.now)
+            self._line.bell.ring()
+
+    async def _probe(self, transfer: Transfer, send: int) -> None:
+        line = self._line
+        note = Note(
+            type="probe",
+            incarnation=line.incarnation,
+            counter=line.counter(),
+            transfer=transfer.id,
+            send=send,
+        )
+        try:
+            await line.note(note)
+        except TransportError as error:
+            log.debug("a probe was not sent: %s", error)
+
+    async def _send(self, what: str, frame: bytes, lane: Lane = Lane.CONTROL) -> None:
+        """Send a frame; what fails is asked for again by the flight's timers, so nothing is lost here."""
+        try:
+            await self._line.send(frame, lane)
+        except PacketTooLarge as error:
+            log.warning("the broker takes smaller packets now: %s", error)
+            self._anew = True
+        except TransportError as error:
+            log.debug("%s of %d bytes was not sent: %s", what, len(frame), error)
+
+    async def _back_off(self) -> None:
+        """The next transfer is another one, in other pieces or under another epoch key; not at once."""
+        line = self._line
+        seconds = backoff(line.trip.rto, line.patience, self._tries, line.environment.rng)
+        self._tries += 1
+        until = line.now + seconds
+        log.info("offering the update anew in %.0f s", seconds)
+        while line.now < until:
+            await line.bell.wait(until - line.now)

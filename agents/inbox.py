@@ -1,0 +1,118 @@
+"""What comes from the broker, handed to whom it concerns. Decides nothing, and never waits.
+
+Guarantees: receipts come from the coordinator and never go back in (term, counter); retained ones are
+dropped; what does not open is counted and dropped.
+"""
+
+import json
+import logging
+from typing import Any
+
+from antiphon.agents.announcements import Announcements
+from antiphon.agents.delivery import Delivery
+from antiphon.agents.download import Download
+from antiphon.agents.groupkeys import KeyRing
+from antiphon.agents.line import CONTROL_LIMIT, NO_RUN, Line
+from antiphon.agents.outcomes import Outcomes
+from antiphon.agents.status import Reporter
+from antiphon.broker_config.connection import Connected, Lost, Message
+from antiphon.broker_config.topics import COORDINATOR
+from antiphon.codecs import messages
+from antiphon.codecs.errors import PeerError
+from antiphon.codecs.frames import Kind
+from antiphon.codecs.messages import Receipt
+
+log = logging.getLogger("antiphon.agents")
+
+
+class Inbox:
+    """Reads the connection's events, as long as the agent lives."""
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        announcements: Announcements,
+        keys: KeyRing,
+        download: Download,
+        delivery: Delivery,
+        outcomes: Outcomes,
+        reporter: Reporter,
+    ) -> None:
+        """Nothing has come yet."""
+        self._line = line
+        self._announcements, self._keys = announcements, keys
+        self._download, self._delivery = download, delivery
+        self._outcomes, self._reporter = outcomes, reporter
+        self._order = (-1, -1)
+        self.dropped = 0
+        """Frames on our receipt topic that were not the coordinator's."""
+
+    async def run(self) -> None:
+        """Dispatch until the connection is closed.
+
+        Raises:
+            ConfigError: The broker refuses this agent for good.
+        """
+        line = self._line
+        async for event in line.connection.events():
+            match event:
+                case Connected(session):
+                    log.info("connected to the broker")
+                    line.session = session
+                    line.bell.ring()
+                case Lost(reason):
+                    log.warning("connection lost: %s", reason)
+                    line.session = 0
+                    line.bell.ring()
+                case Message():
+                    self._message(event)
+
+    def _message(self, message: Message) -> None:
+        topics, id = self._line.topics, self._line.identity.id
+        if message.topic == topics.broadcast:
+            self._announcements.take(message.payload)
+        elif message.topic == topics.receipts(id):
+            if not message.retain:
+                self._receipt(message.payload)
+        elif message.topic == topics.keys(id):
+            self._keys.take(message.payload)
+        elif message.topic == topics.status(COORDINATOR):
+            self._coordinator(message.payload)
+        elif message.topic == topics.status(id):
+            self._reporter.take(message.payload)
+        else:
+            self._download.take(message.topic, message.payload)
+
+    def _receipt(self, payload: bytes) -> None:
+        line = self._line
+        try:
+            header, plain = line.open(payload, Kind.RECEIPT)
+            receipt = messages.decode(plain, Receipt, CONTROL_LIMIT)
+        except PeerError as error:
+            self.dropped += 1
+            log.debug("dropped a receipt: %s", error)
+            return
+        order = (receipt.term, receipt.counter)
+        if order <= self._order:
+            return
+        self._order = order
+        line.heard = line.now
+        self._announcements.named(header.run, receipt.newest_term, receipt.newest_number)
+        # Of a run that we do not know yet, only its existence counts: its announcement must come first.
+        if header.run == line.run or line.run == NO_RUN:
+            self._delivery.take(receipt)
+            self._outcomes.take(receipt)
+        line.bell.ring()
+
+    def _coordinator(self, payload: bytes) -> None:
+        """The coordinator's status: a hint for how patient to be."""
+        try:
+            found: Any = json.loads(payload)
+            online = found["state"] == "online"
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return
+        if online and not self._line.online:
+            self._delivery.hurry()
+        self._line.online = online
+        self._line.bell.ring()

@@ -1,0 +1,131 @@
+"""What became of each update: receipts settle what lies in the outbox, and open questions are asked again.
+
+Guarantees: an update leaves the disk only by a final receipt, or with the run that it belongs to; an outcome
+for other content under the same id gives the update a new id instead.
+"""
+
+import asyncio
+import logging
+
+from antiphon.agents.line import Line
+from antiphon.agents.outbox import Entry, Outbox
+from antiphon.agents.status import Counters
+from antiphon.codecs.errors import ConfigError, StateError
+from antiphon.codecs.messages import FINAL, Asked, Note, Receipt, UpdateId
+
+log = logging.getLogger("antiphon.agents")
+
+ASKED = 64
+"""Updates in one `ask` note, at most."""
+
+FATAL = {
+    "revoked": "the operator has taken this agent's admission back: ask for a new one",
+    "schema": "the coordinator refuses this model",
+}
+"""Reasons that trying again cannot change."""
+
+
+class Outcomes:
+    """The book-keeping half of an agent."""
+
+    def __init__(self, line: Line, outbox: Outbox, counters: Counters) -> None:
+        """Nothing has come yet."""
+        self._line, self._outbox, self._counters = line, outbox, counters
+        self._queue: asyncio.Queue[Receipt] = asyncio.Queue(1024)
+        self._sequence = 0
+
+    def next_id(self) -> UpdateId:
+        """Return the id of the next update of this process."""
+        self._sequence += 1
+        return UpdateId(self._line.incarnation, self._sequence)
+
+    def take(self, receipt: Receipt) -> None:
+        """Queue a receipt; when the queue is full it is dropped, and asked for again later."""
+        if receipt.incarnation and not self._queue.full():
+            self._queue.put_nowait(receipt)
+
+    async def run(self) -> None:
+        """Work through receipts, as long as the agent lives.
+
+        Raises:
+            ConfigError: The coordinator refuses this agent for good.
+        """
+        while True:
+            receipt = await self._queue.get()
+            entry = self._find(receipt)
+            if entry is None:
+                continue
+            if receipt.digest and receipt.digest != entry.head.digest:
+                await self._rename(entry, receipt)
+            elif receipt.type in FINAL:
+                await self._settle(entry, receipt)
+            elif receipt.type == "received" and entry.state == "pending":
+                await self._line.environment.run(self._outbox.received, entry)
+                log.info("update %d received", entry.head.sequence)
+            elif receipt.type == "wait" and entry.state == "received":
+                log.warning("the coordinator has lost update %d, which it had received", entry.head.sequence)
+                await self._line.environment.run(self._outbox.settle, entry)
+            self._line.bell.ring()
+
+    async def ask(self) -> None:
+        """Ask for the outcome of everything that was received.
+
+        Raises:
+            TransportError: Not every question was sent.
+        """
+        line = self._line
+        asked = [
+            Asked(incarnation=entry.head.incarnation, sequence=entry.head.sequence, digest=entry.head.digest)
+            for entry in self._outbox.entries
+            if entry.state == "received" and entry.head.run == line.run
+        ]
+        for start in range(0, len(asked), ASKED):
+            await line.note(
+                Note(
+                    type="ask",
+                    incarnation=line.incarnation,
+                    counter=line.counter(),
+                    updates=asked[start : start + ASKED],
+                )
+            )
+
+    async def drop(self, run: bytes, *, pending: bool) -> None:
+        """Settle what can never be applied: updates of other runs, and pending ones of a run that is over."""
+        for entry in self._outbox.entries:
+            if entry.head.run != run or (pending and entry.state == "pending"):
+                log.warning("dropping update %d: its run is over", entry.head.sequence)
+                self._counters.rejected += 1
+                await self._line.environment.run(self._outbox.settle, entry)
+
+    def _find(self, receipt: Receipt) -> Entry | None:
+        id = UpdateId(receipt.incarnation, receipt.sequence)
+        return next((entry for entry in self._outbox.entries if entry.id == id), None)
+
+    async def _settle(self, entry: Entry, receipt: Receipt) -> None:
+        await self._line.environment.run(self._outbox.settle, entry)
+        number = entry.head.sequence
+        if receipt.type == "applied":
+            self._counters.applied += 1
+            log.info("update %d applied in version %d", number, receipt.version)
+        elif receipt.type == "settled":
+            log.info("update %d was settled earlier", number)
+        else:
+            self._counters.rejected += 1
+            log.warning("update %d %s: %s %s", number, receipt.type, receipt.reason, receipt.detail[:200])
+            if receipt.reason in FATAL:
+                detail = f" ({receipt.detail[:200]})" if receipt.detail else ""
+                raise ConfigError(FATAL[receipt.reason] + detail)
+
+    async def _rename(self, entry: Entry, receipt: Receipt) -> None:
+        """Somebody used this id for other content: an older copy of this host, say."""
+        if entry.state != "pending":
+            await self._line.environment.run(self._outbox.settle, entry)
+            return
+        new = self.next_id()
+        log.warning(
+            "update %d is known with other content: offering it as update %d", receipt.sequence, new.sequence
+        )
+        try:
+            await self._line.environment.run(self._outbox.rename, entry, new.incarnation, new.sequence)
+        except StateError as error:
+            log.error("%s", error)

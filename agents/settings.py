@@ -1,0 +1,97 @@
+"""What a person decides about an agent, and who it is: frozen values, read once (``agent.toml``).
+
+This module knows no file: `antiphon.broker_config.settings.load` reads them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from antiphon.codecs.errors import ConfigError
+from antiphon.codecs.sealing import SecretKey
+
+Encoding = Literal["lossless", "float64", "float32", "float16", "bfloat16", "int8"]
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What others, or a long outage, could push against."""
+
+    announcement: int = 16 << 20
+    """Bytes of an announcement; a small model is inside."""
+    schema: int = 4 << 20
+    """Bytes of a model's schema."""
+    model: int = 8 << 30
+    """Bytes of a model's vector."""
+    frame: int = 16 << 20
+    """Bytes of one sealed frame from the coordinator."""
+    outbox: int = 4 << 30
+    """Bytes of updates on disk that the coordinator has not got yet; then training waits."""
+    spare: int = 64 << 20
+    """Bytes that stay free on the outbox's disk."""
+    backlog: int = 2
+    """Trained updates that the coordinator has not got yet; then training waits."""
+    window: int = 12
+    """Chunks asked for at once in a pull, 1 to 16."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work."""
+        if not 1 <= self.window <= 16:
+            raise ConfigError(f"limits.window is {self.window}: use 1 to 16")
+        if self.backlog < 1:
+            raise ConfigError(f"limits.backlog is {self.backlog}: use at least 1")
+
+
+class Timers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Waits in seconds; ``docs/protocol.md`` section 9 says what each is for."""
+
+    rto: float = 2.0
+    longest_rto: float = 60.0
+    longest_rto_offline: float = 300.0
+    ask: float = 600.0
+    silence: float = 3.0
+    absent: float = 10.0
+    pulling: float = 30.0
+    pull: float = 3600.0
+    key: float = 2.0
+    longest_key: float = 300.0
+    frozen: float = 600.0
+    retry: float = 5.0
+    """After a trainer or a disk failed; doubles."""
+    longest_retry: float = 300.0
+    settle: float = 30.0
+    """For the last outcomes after the run is over; then the agent leaves."""
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one agent behaves."""
+
+    encoding: Encoding = "lossless"
+    """How Δ travels: ``lossless`` is the vector's own float32 or float64, ``int8`` is smallest."""
+    may_initialise: bool = False
+    """Offer the trainer's own parameters as version 0 when the coordinator asks for one."""
+    stay: bool = False
+    """Keep waiting for another run when the run is over."""
+    limits: Limits = Limits()
+    timers: Timers = Timers()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """Who the agent is, and whom it believes.
+
+    Attributes:
+        id: Its name, broker user name and client id.
+        federation: The federation's name.
+        key: Its X25519 secret; never leaves the host.
+        coordinator: The coordinator's static X25519 public key, 32 bytes.
+        signing: The coordinator's Ed25519 verify key, 32 bytes.
+        prefix: The federation's topic prefix.
+    """
+
+    id: str
+    federation: str
+    key: SecretKey = field(repr=False)
+    coordinator: bytes
+    signing: bytes
+    prefix: str = ""

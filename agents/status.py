@@ -1,0 +1,140 @@
+"""What monitors see of an agent: status and metrics as JSON. Nothing of its data; nothing rests on it."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.agents.line import Line
+from antiphon.codecs.errors import TransportError
+
+log = logging.getLogger("antiphon.agents")
+
+INTERVAL = 1.0
+"""Seconds between two messages, at least."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an agent has done since its process started; sizes in bytes, times in seconds."""
+
+    version_trained: int = -1
+    sent: int = 0
+    applied: int = 0
+    rejected: int = 0
+    bytes_raw: int = 0
+    train_seconds: float = 0.0
+
+
+def status(line_id: str, federation: str, session: str, state: str, now: float, **more: Any) -> bytes:
+    """Return a status message; ``more`` says what the agent is at."""
+    plain = {
+        "state": state,
+        "role": "agent",
+        "agent": line_id,
+        "federation": federation,
+        "session": session,
+        **more,
+        "timestamp": round(now, 3),
+    }
+    return json.dumps(plain).encode()
+
+
+class Reporter:
+    """Publishes status and metrics when they change.
+
+    Args:
+        line: For the connection.
+        counters: What the metrics say.
+        waiting: Returns how many updates wait in the outbox.
+        session: Random name of this process, as in the last will.
+    """
+
+    def __init__(self, line: Line, counters: Counters, waiting: Callable[[], int], session: str) -> None:
+        """Nothing published yet."""
+        self._line, self._counters, self._waiting, self._session = line, counters, waiting, session
+        self._activity, self._detail = "waiting", ""
+        self._published: tuple[object, ...] = ()
+        self._metrics: dict[str, float] = {}
+
+    def set(self, activity: str, detail: str = "") -> None:
+        """Say what the agent is at: waiting, pulling, training, sending or paused; ``detail`` says why."""
+        if (activity, detail) != (self._activity, self._detail):
+            self._activity, self._detail = activity, detail
+            self._line.bell.ring()
+
+    def take(self, payload: bytes) -> None:
+        """Something lies on our own status topic; if it is not what we said last, say it again."""
+        try:
+            found: Any = json.loads(payload)
+            ours = found["session"] == self._session and found["state"] == "online"
+        except (ValueError, KeyError, TypeError):
+            ours = False
+        if not ours:
+            self._published = ()
+            self._line.bell.ring()
+
+    async def run(self) -> None:
+        """Publish what changes, as long as the agent lives."""
+        while True:
+            line = self._line
+            try:
+                changed = line.ready and (await self._tell_status() or await self._tell_metrics())
+            except TransportError as error:
+                log.debug("status was not published: %s", error)
+                changed = True
+            if changed:
+                await asyncio.sleep(INTERVAL)
+            else:
+                await line.bell.wait()
+
+    async def goodbye(self) -> None:
+        """Say that the agent leaves on purpose.
+
+        Raises:
+            TransportError: The broker does not answer.
+        """
+        line = self._line
+        payload = self._status("offline")
+        await line.connection.publish(line.topics.status(line.identity.id), payload, retain=True)
+
+    async def _tell_status(self) -> bool:
+        line = self._line
+        wanted = (line.session, self._activity, self._detail)
+        if wanted == self._published:
+            return False
+        await line.connection.publish(
+            line.topics.status(line.identity.id), self._status("online"), retain=True
+        )
+        self._published = wanted
+        return True
+
+    async def _tell_metrics(self) -> bool:
+        line, counters = self._line, self._counters
+        wanted: dict[str, float] = {
+            "version_trained": counters.version_trained,
+            "updates_sent": counters.sent,
+            "updates_applied": counters.applied,
+            "updates_rejected": counters.rejected,
+            "bytes_sent": line.bytes_sent,
+            "bytes_raw": counters.bytes_raw,
+            "train_seconds": round(counters.train_seconds, 6),
+            "outbox": self._waiting(),
+        }
+        if wanted == self._metrics:
+            return False
+        self._metrics = wanted
+        payload = json.dumps({**wanted, "timestamp": round(line.environment.now(), 3)}).encode()
+        await line.connection.publish(line.topics.metrics(line.identity.id), payload, qos=0, retain=True)
+        return True
+
+    def _status(self, state: str) -> bytes:
+        line, identity = self._line, self._line.identity
+        more: dict[str, Any] = {"version": self._counters.version_trained, "activity": self._activity}
+        if self._detail:
+            more["detail"] = self._detail
+        if line.run.strip(b"\0"):
+            more["run"] = line.run.hex()
+        return status(identity.id, identity.federation, self._session, state, line.environment.now(), **more)

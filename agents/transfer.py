@@ -1,0 +1,138 @@
+"""The frames of one transfer of one update: its offer and its chunks, sealed under a key of their own.
+
+Guarantees: chunks come from the bytes on disk, so that a frame that is sent again has the same content; the
+transfer's one-time key lives in memory alone. Another cut or another epoch key is another transfer. Making
+frames is CPU work: services call it through ``environment.run``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from antiphon.agents.outbox import Entry
+from antiphon.codecs import chunks, encodings, frames, messages, schema, sealing
+from antiphon.codecs.chunks import VECTOR, Cut
+from antiphon.codecs.frames import Header, Kind
+from antiphon.codecs.messages import Announcement, Offer
+from antiphon.codecs.schema import BLOCK, Schema
+from antiphon.codecs.sealing import SecretKey, SymmetricKey
+
+HEAD_ROOM = 64
+"""Bytes that a chunk payload may need besides its data."""
+
+FRAME_ROOM = 512
+"""Bytes that header and seal of a frame may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What both kinds of frames need; see `begin`."""
+
+    entry: Entry
+    schema: Schema
+    key: SymmetricKey
+    header: Header
+    one_time: bytes
+    cuts: tuple[Cut, ...]
+    inline: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def id(self) -> bytes:
+        """The transfer id, 16 bytes."""
+        return self.header.transfer
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest frame that a cut was planned for."""
+        return max(self.sizes, default=0)
+
+    def offer(self, send: int) -> bytes:
+        """Return the sealed offer; ``send`` is 0, or the send number of a repetition."""
+        head = self.entry.head
+        payloads = sum(map(len, self.inline)) if self.inline else sum(map(_bound, self._encoded_sizes()))
+        offer = Offer(
+            incarnation=head.incarnation,
+            sequence=head.sequence,
+            base=head.base,
+            base_number=head.base_number,
+            schema=self.schema.digest,
+            digest=head.digest,
+            encoding=head.encoding,
+            chunks=len(self.cuts),
+            size=payloads,
+            examples=head.examples,
+            steps=head.steps,
+            seconds=head.seconds,
+            metrics=head.metrics,
+            inline=list(self.inline),
+            schema_body=head.schema if head.initial else b"",
+            send=send,
+        )
+        header = replace(self.header, kind=Kind.OFFER, one_time=self.one_time)
+        return frames.seal_frame(header, self.key, messages.encode(offer))
+
+    def chunk(self, index: int, send: int) -> bytes:
+        """Return the sealed frame of one chunk.
+
+        Raises:
+            StateError: The update's file is gone or damaged.
+        """
+        vector, exact = self.entry.content()
+        payload = chunks.cut(self.schema, self.entry.head.encoding, vector, exact, self.cuts[index])
+        header = replace(self.header, kind=Kind.UPDATE_CHUNK, index=index, total=len(self.cuts))
+        return frames.seal_frame(header, self.key, messages.pack([send, payload]))
+
+    def _encoded_sizes(self) -> list[int]:
+        return [_encoded(self.schema, self.entry.head.encoding, cut) for cut in self.cuts]
+
+
+def begin(
+    entry: Entry,
+    header: Header,
+    announcement: Announcement,
+    largest: int,
+    derive: Callable[[bytes, SecretKey, bytes], SymmetricKey],
+) -> Transfer:
+    """Plan a transfer: inside its offer if it fits, otherwise in chunks.
+
+    Args:
+        entry: The update.
+        header: From this agent, with the new transfer's id; kind and epoch are filled in.
+        announcement: Names the epoch key and the limits.
+        largest: Bytes of the largest frame that the broker takes.
+        derive: (transfer id, one-time key, epoch public key) -> the transfer's key.
+
+    Raises:
+        ConfigError: The broker's packets cannot hold one block.
+        StateError: The update's file is gone or damaged.
+        SealError: The epoch key is none.
+    """
+    head = entry.head
+    limit = min(announcement.frame, largest)
+    own = schema.decode(head.schema, len(head.schema))
+    cuts = chunks.plan(own, head.encoding, limit)
+    one_time = SecretKey.generate()
+    key = derive(header.transfer, one_time, announcement.epoch)
+    header = replace(header, key_id=sealing.epoch_id(announcement.epoch))
+    sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
+    transfer = Transfer(entry, own, key, header, one_time.public, cuts, (), sizes)
+    most = min(announcement.offer, largest)
+    # Floats rarely shrink to less than an eighth: what is larger is not worth trying.
+    if head.vector_bytes + head.exact_bytes <= 8 * most:
+        vector, exact = entry.content()
+        payloads = tuple(chunks.cut(own, head.encoding, vector, exact, cut) for cut in cuts)
+        small = replace(transfer, inline=payloads, sizes=())
+        if len(small.offer(0)) <= most:
+            return small
+    return transfer
+
+
+def _encoded(own: Schema, encoding: str, cut: Cut) -> int:
+    if cut.section == VECTOR:
+        return encodings.encoded_size(encoding, min(cut.count * BLOCK, own.size - cut.first * BLOCK))
+    return cut.count
+
+
+def _bound(size: int) -> int:
+    # zstd adds 3 bytes to every 128 KiB that it cannot compress.
+    return size + size // 16384 + HEAD_ROOM

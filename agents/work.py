@@ -1,0 +1,218 @@
+"""An agent's daily work: see a version, pull it, train on it, put the update into the outbox.
+
+Guarantees: at most one training per announced version, remembered on disk; a trainer or a disk that fails
+makes the agent pause, say so and try again, never end. What ends it is what a person must change
+(`ConfigError`).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import numpy as np
+
+from antiphon.agents import training, update
+from antiphon.agents.announcements import Announcements
+from antiphon.agents.download import Download
+from antiphon.agents.line import Line
+from antiphon.agents.model import Model
+from antiphon.agents.outbox import Head, Outbox
+from antiphon.agents.outcomes import Outcomes
+from antiphon.agents.pace import backoff
+from antiphon.agents.status import Counters, Reporter
+from antiphon.agents.trainer import Trainer, TrainingContext, TrainingResult
+from antiphon.agents.training import Trained
+from antiphon.codecs.errors import PeerError, StateError, TrainerError
+from antiphon.codecs.messages import NO_DIGEST, Announcement
+from antiphon.codecs.schema import Schema
+
+log = logging.getLogger("antiphon.agents")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Work:
+    """The training half of an agent."""
+
+    def __init__(
+        self,
+        line: Line,
+        trainer: Trainer,
+        *,
+        announcements: Announcements,
+        download: Download,
+        outbox: Outbox,
+        outcomes: Outcomes,
+        counters: Counters,
+        reporter: Reporter,
+        sending: Callable[[], bool],
+    ) -> None:
+        """Nothing done yet; ``sending`` says whether an update is on its way."""
+        self._line, self._trainer = line, trainer
+        self._announcements, self._download = announcements, download
+        self._outbox, self._outcomes = outbox, outcomes
+        self._counters, self._reporter, self._sending = counters, reporter, sending
+        self._own: Schema | None = None
+        self._agreed = b""  # digest of the federation's schema that ours was compared with
+        self._unusable = b""  # digest of a version that cannot be read
+        self._failures, self._until, self._trouble = 0, float("-inf"), ""
+        self._stopping = False
+        self.busy = False
+        """Whether the trainer's code is running; it may do so after everything else has ended."""
+
+    def stop(self) -> None:
+        """Tell a trainer that looks at ``context.stopping`` to return early."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Work as long as the agent lives.
+
+        Raises:
+            ConfigError: The trainer's model is not the federation's, or a person must change something else.
+        """
+        while True:
+            version = await self._announcements.refresh()
+            task = await self._due(version)
+            if version is None or not task:
+                await self._line.bell.wait(self._line.settings.timers.retry if self._trouble else None)
+                continue
+            try:
+                await (self._initialise(version) if task == "initial" else self._round(version))
+                self._failures = 0
+            except TrainerError as error:
+                self._pause("trainer failed", str(error))
+            except StateError as error:
+                self._pause("disk trouble", str(error))
+            except PeerError as error:
+                self._unusable = version.digest
+                log.error("version %d cannot be used: %s", version.number, error)
+
+    async def _due(self, version: Announcement | None) -> str:
+        """Return what to do now: "train", "initial" or nothing; says so on the status topic."""
+        task, trouble = "", ""
+        if version is None or version.state == "over":
+            pass
+        elif self._announcements.frozen:
+            trouble = "the broker serves an old announcement"
+        elif self._line.now < self._until:
+            trouble = self._trouble
+        elif self._announcements.trained(version) or version.digest == self._unusable:
+            pass
+        elif version.number >= 0:
+            task = "train"
+        elif version.wanted == "initial" and self._line.settings.may_initialise:
+            task = "initial"
+        if task and (full := await self._full()):
+            task, trouble = "", full
+        self._tell(task, trouble)
+        return task
+
+    def _tell(self, task: str, trouble: str) -> None:
+        if trouble and trouble != self._trouble and self._line.now >= self._until:
+            log.warning("training waits: %s", trouble)
+        self._trouble = trouble
+        if trouble:
+            self._reporter.set("paused", trouble.partition(":")[0])
+        elif not task:
+            self._reporter.set("sending" if self._sending() else "waiting")
+
+    async def _full(self) -> str:
+        """Return why another update would be one too many, or ``""``."""
+        limits = self._line.settings.limits
+        if len(self._outbox.pending) >= limits.backlog:
+            return f"outbox full: {limits.backlog} updates wait for the coordinator (limits.backlog)"
+        if self._own is None:
+            return ""
+        size = update.size(self._own, self._encoding(self._own))
+        reason = await self._line.environment.run(self._outbox.room, size)
+        return f"outbox full: {reason}" if reason else ""
+
+    async def _round(self, version: Announcement) -> None:
+        """Pull, train, store."""
+        self._reporter.set("pulling")
+        model = await self._download.pull(version)
+        if model is None:
+            return
+        log.info("version %d pulled", version.number)
+        await self._agree(model)
+        self._reporter.set("training")
+        started = self._line.now
+        trained = await self._in_trainer(training.train, self._trainer, model, self._context(model))
+        seconds = self._line.now - started
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(trained.metrics.items())[:6])
+        log.info("trained on version %d in %.1f s: %s", version.number, seconds, numbers or "no metrics")
+        self._counters.version_trained = version.number
+        self._counters.train_seconds += seconds
+        await self._store(version, model.schema, trained, seconds)
+
+    async def _initialise(self, version: Announcement) -> None:
+        """Offer the trainer's own model as version 0."""
+        own, vector, exact = await self._in_trainer(training.initial, self._trainer)
+        log.info("offering the trainer's own model as the first version")
+        trained = Trained(vector, exact, TrainingResult(examples=0), {})
+        await self._store(version, own, trained, 0.0)
+
+    def _context(self, model: Model) -> TrainingContext:
+        return TrainingContext(
+            version=model.version.number,
+            hints=dict(model.version.hints),
+            rng=self._line.environment.rng.spawn(1)[0],
+            stopping=lambda: self._stopping,
+        )
+
+    async def _agree(self, model: Model) -> None:
+        if self._own is None:
+            self._own = await self._in_trainer(training.own_schema, self._trainer)
+        if self._agreed != model.schema.digest:
+            training.check_same(self._own, model.schema)
+            self._agreed = model.schema.digest
+
+    async def _store(self, version: Announcement, schema: Schema, trained: Trained, seconds: float) -> None:
+        id, initial = self._outcomes.next_id(), version.number < 0
+        head = Head(
+            run=version.run,
+            incarnation=id.incarnation,
+            sequence=id.sequence,
+            base=NO_DIGEST if initial else version.digest,
+            base_term=version.term,
+            base_number=version.number,
+            schema=b"",
+            digest=NO_DIGEST,
+            encoding=self._encoding(schema, initial=initial),
+            vector_bytes=0,
+            exact_bytes=0,
+            raw_bytes=0,
+            examples=int(trained.result.examples),
+            steps=int(trained.result.steps),
+            seconds=seconds,
+            metrics=dict(trained.metrics),
+        )
+        rng: np.random.Generator = self._line.environment.rng.spawn(1)[0]
+        run = self._line.environment.run
+        entry = await run(update.store, self._outbox, head, schema, trained.delta, trained.exact, rng)
+        self._counters.sent += 1
+        self._counters.bytes_raw += entry.head.raw_bytes
+        self._line.bell.ring()
+        await run(self._announcements.remember, version)
+
+    def _encoding(self, schema: Schema, *, initial: bool = False) -> str:
+        return update.wire_encoding(self._line.settings.encoding, schema, initial=initial)
+
+    async def _in_trainer(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        def job() -> T:
+            self.busy = True
+            try:
+                return function(*arguments)
+            finally:
+                self.busy = False
+
+        return await self._line.environment.run(job)
+
+    def _pause(self, trouble: str, reason: str) -> None:
+        line, timers = self._line, self._line.settings.timers
+        seconds = backoff(timers.retry, timers.longest_retry, self._failures, line.environment.rng)
+        self._failures += 1
+        self._until, self._trouble = line.now + seconds, trouble
+        log.error("%s: %s; trying again in %.0f s", trouble, reason, seconds)
+        self._reporter.set("paused", trouble)
