@@ -20,6 +20,9 @@ from antiphon.codecs.errors import AntiphonError, ConfigError
 TAIL = 15
 """Lines of a log that an error shows."""
 
+COMMAND = (sys.executable, "-m", "antiphon.demo.child")
+"""Before the words of every child."""
+
 
 class ChildFailed(AntiphonError):
     """A process of the demo ended by itself although nobody asked it to."""
@@ -67,7 +70,7 @@ class Children:
         """Start ``antiphon ARGUMENTS...`` in ``folder``; its output is added to its log."""
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "antiphon.demo.child", *arguments],
+                [*COMMAND, *arguments],
                 cwd=folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
