@@ -126,8 +126,6 @@ def open_agent(folder: Path, settings: type[T]) -> tuple[AgentFolder, T]:
         trainer=file.trainer,
         arguments=file.arguments,
     )
-    if "prefix" in settings.__struct_fields__:  # the invitation decides: agents of a federation share it
-        values = msgspec.structs.replace(values, prefix=invitation.prefix)
     return agent, values
 
 

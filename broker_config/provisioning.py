@@ -54,7 +54,7 @@ def init_federation(
     """
     check_name(name)
     prefix = check_prefix(prefix)
-    port = BrokerAddress(broker_url).port if urlsplit(broker_url).scheme == "mqtt" else 1883
+    port = listening_port(broker_url)
     refuse_existing(folder)
     key, signing = SecretKey.generate(), SigningKey.generate()
     write(
@@ -75,6 +75,16 @@ def init_federation(
         (folder / empty).mkdir(exist_ok=True)
     refresh_broker_files(folder)
     return invitation
+
+
+def listening_port(broker_url: str) -> int:
+    """Return the port at which agents expect plain MQTT; 1883 if they reach the broker some other way.
+
+    Raises:
+        ConfigError: ``broker_url`` is none.
+    """
+    address = BrokerAddress(broker_url)
+    return address.port if urlsplit(broker_url).scheme == "mqtt" else 1883
 
 
 def refuse_existing(folder: Path) -> None:

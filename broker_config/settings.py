@@ -77,6 +77,8 @@ def parse(values: dict[str, Any], kind: type[T], where: str) -> T:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_sentence(str(error))}") from None
+    except ConfigError as error:  # from a Struct that refuses what its keys say together
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _unknown_key(where: str, key: str, known: list[str]) -> str:

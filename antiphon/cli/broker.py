@@ -1,15 +1,15 @@
 """``antiphon broker``: a broker with the federation's users and rules."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
-from antiphon.broker_config.connection import BrokerAddress
 from antiphon.broker_config.documents import load_invitation
-from antiphon.broker_config.mosquitto import become, find_mosquitto, prepare_mosquitto
+from antiphon.broker_config.mosquitto import become, check_port, find_mosquitto, hold, prepare_mosquitto
+from antiphon.broker_config.provisioning import listening_port
 from antiphon.codecs.errors import ConfigError
 
 
@@ -30,9 +30,9 @@ def broker(
     Ctrl-C or SIGTERM stops it; SIGHUP makes it read users and rules again.
     """
     invitation = load_invitation(folder / "federation.toml")
-    expected = BrokerAddress(invitation.broker).port
+    expected = listening_port(invitation.broker)
     if port is None:
-        port = expected if urlsplit(invitation.broker).scheme == "mqtt" else 1883
+        port = expected
     elif port != expected:
         print(f"antiphon: agents were told {invitation.broker}, this is port {port}", file=sys.stderr)
     program = None if embedded else find_mosquitto()
@@ -40,12 +40,14 @@ def broker(
         command = prepare_mosquitto(program, folder, port, bind)
         print(f"mosquitto on {bind} port {port}, for federation {invitation.name}", flush=True)
         become(command, folder)
-    from antiphon.broker_config.embedded import available, run_embedded
-
-    if not available():
+    if find_spec("amqtt") is None:
         raise ConfigError(
             "there is no broker here: install mosquitto, or the one for trying out with "
             "`pip install 'antiphon[embedded]'`"
         )
+    from antiphon.broker_config.embedded import run_embedded
+
+    hold(folder / "broker")
+    check_port(port, bind)
     print(f"embedded broker on {bind} port {port}, for federation {invitation.name}", flush=True)
     run_embedded(folder, port, bind)

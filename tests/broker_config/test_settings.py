@@ -22,6 +22,10 @@ class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     hints: dict[str, float] = {}
 
+    def __post_init__(self) -> None:
+        if len(self.hints) > 1:
+            raise ConfigError("two hints are too many")
+
 
 def _file(folder: Path, text: str) -> Path:
     path = folder / "settings.toml"
@@ -61,6 +65,7 @@ def test_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
         ("rate = 0\n", "rate: Expected `float` > 0"),
         ("preset = \n", "is not valid TOML"),
         ("end = 1\n", "end: Expected `object`"),
+        ("[hints]\na = 1\nb = 2\n", "two hints are too many"),
     ],
 )
 def test_wrong_value_is_refused_with_its_key(tmp_path: Path, text: str, said: str) -> None:
