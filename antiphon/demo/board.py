@@ -28,7 +28,8 @@ class Line:
         state: As its status says; "" before its first word.
         activity: What it is doing, while it is online.
         version: Version it trained last, -1 before.
-        sent, applied, rejected: Updates.
+        sent, rejected: Updates, as this process of it says.
+        applied: Updates of it that versions were made of.
         sealed: Bytes of sealed frames sent.
         raw: Bytes of the same updates as plain arrays.
         influence: Its share of all weights merged so far, 0 to 1.
@@ -101,7 +102,6 @@ class Board:
         elif (line := self.agents.get(client)) is not None:
             line.version = _whole(values, "version_trained", line.version)
             line.sent = _whole(values, "updates_sent", line.sent)
-            line.applied = _whole(values, "updates_applied", line.applied)
             line.rejected = _whole(values, "updates_rejected", line.rejected)
             line.sealed = _whole(values, "bytes_sent", line.sealed)
             line.raw = _whole(values, "bytes_raw", line.raw)
@@ -110,9 +110,16 @@ class Board:
         kind = _text(values, "event")
         if kind == "version":
             self.version = max(self.version, _whole(values, "version", -1))
+            self._merged(values.get("agents"))
         agent = _text(values, "agent")
         if kind in NOTES and agent in self.agents:
             self.notes.append(NOTES[kind].format(agent=agent, reason=_text(values, "reason")))
+
+    def _merged(self, agents: Any) -> None:
+        """Count here: an agent's own counters start anew when its process does."""
+        for agent in cast("list[Any]", agents) if isinstance(agents, list) else ():
+            if isinstance(agent, str) and (line := self.agents.get(agent)) is not None:
+                line.applied += 1
 
 
 def _text(values: dict[str, Any], name: str) -> str:

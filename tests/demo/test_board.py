@@ -26,14 +26,13 @@ def test_status_and_metrics_of_an_agent(board: Board) -> None:
         TOPICS.metrics("a"),
         version_trained=7,
         updates_sent=4,
-        updates_applied=3,
         updates_rejected=1,
         bytes_sent=4000,
         bytes_raw=928,
     )
     line = board.agents["a"]
     assert (line.state, line.activity, line.version) == ("online", "training", 7)
-    assert (line.sent, line.applied, line.rejected, line.sealed, line.raw) == (4, 3, 1, 4000, 928)
+    assert (line.sent, line.rejected, line.sealed, line.raw) == (4, 1, 4000, 928)
 
 
 def test_numbers_of_the_coordinator(board: Board) -> None:
@@ -49,6 +48,15 @@ def test_numbers_of_the_coordinator(board: Board) -> None:
     )
     assert (board.state, board.version, board.merged, board.staleness) == ("online", 6, 24, 1.5)
     assert (board.agents["a"].influence, board.agents["b"].influence) == (0.75, 0.25)
+
+
+def test_updates_are_counted_as_versions_are_made_of_them(board: Board) -> None:
+    """An agent that comes back counts from 0 again; what it has given before stays given."""
+    send(board, TOPICS.events, event="version", version=1, agents=["a", "b"])
+    send(board, TOPICS.metrics("a"), updates_applied=0)
+    send(board, TOPICS.events, event="version", version=2, agents=["a", "stranger", 3])
+    send(board, TOPICS.events, event="version", version=3, agents="a")
+    assert (board.agents["a"].applied, board.agents["b"].applied) == (2, 1)
 
 
 def test_version_never_goes_back_when_an_older_message_comes_late(board: Board) -> None:
