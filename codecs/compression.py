@@ -19,7 +19,7 @@ LEVEL = 1
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _WIDTHS = (1, 2, 4, 8)
-_WINDOW = 1 << 27  # bytes; zstd's own default bound
+_WINDOW = 1 << 27  # bytes; zstd's own bound
 
 
 def compress(data: Buffer, itemsize: int) -> bytes:
@@ -53,9 +53,8 @@ def decompress(data: Buffer, itemsize: int, size: int) -> bytes:
     if itemsize not in _WIDTHS or size < 1 or size % itemsize:
         raise MalformedError(f"{size} bytes are not items of {itemsize} bytes")
     _check_head(data, size)
-    opener = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     try:
-        plain = opener.decompress(data, allow_extra_data=False)
+        plain = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise MalformedError(f"not one zstd frame: {str(error)[:80]}") from None
     if len(plain) != size:
@@ -71,6 +70,8 @@ def _check_head(data: Buffer, size: int) -> None:
         raise MalformedError(f"not a zstd frame: {str(error)[:80]}") from None
     if bytes(data[:4]) != _MAGIC or head.dict_id:
         raise MalformedError("not a plain zstd frame")
+    if head.window_size > _WINDOW:
+        raise LimitError("the window of a zstd frame in bytes", head.window_size, _WINDOW)
     if head.content_size == zstandard.CONTENTSIZE_UNKNOWN:
         raise MalformedError("a zstd frame must state its content size")
     if head.content_size > size:

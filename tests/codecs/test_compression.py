@@ -90,6 +90,17 @@ def test_frame_that_lies_about_a_smaller_content_is_refused() -> None:
         compression.decompress(bytes(frame), 1, 200)
 
 
+@pytest.mark.parametrize(("exponent", "fits"), [(17, True), (18, False), (31, False)])
+def test_frame_that_asks_for_a_large_window_is_refused(exponent: int, fits: bool) -> None:
+    block = (3 << 3 | 1).to_bytes(3, "little") + b"abc"
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0x80, exponent << 3]) + (3).to_bytes(4, "little") + block
+    if fits:
+        assert compression.decompress(frame, 1, 3) == b"abc"
+    else:
+        with pytest.raises(PeerError):
+            compression.decompress(frame, 1, 3)
+
+
 @pytest.mark.parametrize(("itemsize", "size"), [(1, 0), (2, 3), (3, 3), (1, -1)])
 def test_size_that_no_chunk_can_have_is_malformed(itemsize: int, size: int) -> None:
     with pytest.raises(MalformedError):
