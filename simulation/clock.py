@@ -7,7 +7,9 @@ nothing to wait for here but timers.
 """
 
 import asyncio
+import math
 import selectors
+import time
 import zlib
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NoReturn, TypeVar, TypeVarTuple
@@ -24,6 +26,10 @@ EPOCH = 1_700_000_000.0
 
 STALL = 1_000_000
 """Turns of the loop without time passing until it counts as a livelock: some ten seconds of a CPU."""
+
+
+TICK = time.get_clock_info("monotonic").resolution
+"""Seconds: what asyncio takes for the clock's resolution."""
 
 
 class Deadlock(RuntimeError):
@@ -47,6 +53,9 @@ class _JumpingSelector(selectors.BaseSelector):
             raise Deadlock(_describe(f"at {self.now:.3f} s nothing is ready and no timer is set"))
         if timeout > 0:
             self.now += timeout
+            if self.now + TICK == self.now:
+                # asyncio runs the timers due before now + 1 ns; after some 90 days that sum is now itself
+                self.now = math.nextafter(self.now, math.inf)
             self.turns = 0
         else:
             self.turns += 1

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from line import Line
-from mosquitto import Mosquitto
 
 from antiphon.broker_config.connection import (
     BrokerAddress,
@@ -57,6 +56,25 @@ class Stage(Protocol):
         ...
 
 
+class Broker(Protocol):
+    """A process that a stage is built on."""
+
+    host: str
+    port: int
+
+    def password(self, user: str) -> str:
+        """The user's password."""
+        ...
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        ...
+
+    def stop(self) -> None:
+        """Stop; it forgets everything."""
+        ...
+
+
 Scenario = Callable[[Stage], Awaitable[None]]
 
 
@@ -103,7 +121,7 @@ class MemoryStage:
 class RealStage:
     """A real broker, each client behind a line of its own that can be cut."""
 
-    def __init__(self, broker: Mosquitto, protocol: int, lines: dict[str, Line]) -> None:
+    def __init__(self, broker: Broker, protocol: int, lines: dict[str, Line]) -> None:
         """The lines are open already."""
         self.protocol = protocol
         self._broker, self._lines = broker, lines
@@ -140,7 +158,7 @@ class RealStage:
 
 
 @asynccontextmanager
-async def real_stage(broker: Mosquitto, protocol: int) -> AsyncGenerator[RealStage]:
+async def real_stage(broker: Broker, protocol: int) -> AsyncGenerator[RealStage]:
     """A stage on a running broker."""
     async with AsyncExitStack() as stack:
         lines = {

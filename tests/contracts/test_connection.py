@@ -1,11 +1,11 @@
 """What every implementation of the connection interface does, on every broker that we know."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
-from mosquitto import Mosquitto
-from stages import LARGEST, MemoryStage, Scenario, Stage, real_stage, sweep, take, until_connected
+from embedded import EmbeddedBroker
+from stages import LARGEST, Broker, MemoryStage, Scenario, Stage, real_stage, sweep, take, until_connected
 
 from antiphon.broker_config.connection import Connected, Lane, Lost, Message, Will
 from antiphon.codecs.errors import ConfigError, NotConnected, PacketTooLarge, PublishRefused
@@ -15,7 +15,16 @@ Play = Callable[[Scenario], None]
 ONE, OTHER, THIRD = "agent-0", "agent-1", "agent-2"
 
 
-@pytest.fixture(params=["memory-5", "memory-4", "mosquitto-5", "mosquitto-4"])
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Generator[EmbeddedBroker]:
+    """The broker that pip installs."""
+    broker = EmbeddedBroker(tmp_path_factory.mktemp("embedded") / "federation")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(params=["memory-5", "memory-4", "mosquitto-5", "mosquitto-4", "embedded-4"])
 def play(request: pytest.FixtureRequest) -> Play:
     """Plays a scenario: in virtual time in memory, in real time elsewhere."""
     name, protocol = str(request.param).split("-")
@@ -29,7 +38,7 @@ def play(request: pytest.FixtureRequest) -> Play:
             run(main)
 
         return in_memory
-    broker: Mosquitto = request.getfixturevalue("mosquitto")
+    broker: Broker = request.getfixturevalue(name)
 
     def for_real(scenario: Scenario) -> None:
         async def main() -> None:
@@ -281,7 +290,12 @@ def test_broker_restart_is_survived(play: Play) -> None:
     play(scenario)
 
 
-def test_second_client_with_the_same_id_stops_one_of_the_two(play: Play) -> None:
+def test_second_client_with_the_same_id_stops_one_of_the_two(
+    play: Play, request: pytest.FixtureRequest
+) -> None:
+    if "embedded" in request.node.name:
+        pytest.skip("amqtt 0.12 lets both clients stay; it is for trying out")
+
     async def scenario(stage: Stage) -> None:
         async def live(client: str) -> None:
             async with stage.connect(client) as connection:
