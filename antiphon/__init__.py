@@ -7,9 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from antiphon.agents.service import Agent as Agent
+    from antiphon.agents.settings import AgentIdentity as AgentIdentity
+    from antiphon.agents.settings import AgentSettings as AgentSettings
     from antiphon.agents.trainer import Trainer as Trainer
     from antiphon.agents.trainer import TrainingContext as TrainingContext
     from antiphon.agents.trainer import TrainingResult as TrainingResult
+    from antiphon.broker_config.connection import BrokerAddress as BrokerAddress
+    from antiphon.broker_config.environment import real_environment as real_environment
+    from antiphon.broker_config.paho_connection import connector as connector
     from antiphon.codecs.errors import AntiphonError as AntiphonError
     from antiphon.codecs.errors import ConfigError as ConfigError
     from antiphon.codecs.errors import LimitError as LimitError
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _DOOR = {
+    "antiphon.broker_config.connection": ("BrokerAddress",),
+    "antiphon.broker_config.environment": ("real_environment",),
+    "antiphon.broker_config.paho_connection": ("connector",),
     "antiphon.codecs.errors": (
         "AntiphonError",
         "ConfigError",
@@ -46,6 +55,8 @@ _DOOR = {
         "TransportError",
         "VersionError",
     ),
+    "antiphon.agents.service": ("Agent",),
+    "antiphon.agents.settings": ("AgentIdentity", "AgentSettings"),
     "antiphon.agents.trainer": ("Trainer", "TrainingContext", "TrainingResult"),
 }
 _HOME = {name: module for module, names in _DOOR.items() for name in names}

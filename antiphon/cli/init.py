@@ -1,5 +1,6 @@
 """``antiphon init``: a new federation."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -29,9 +30,18 @@ def init(
             metavar="MODULE:FACTORY", help="Its parameters become version 0; run once.", show_default=False
         ),
     ] = "",
+    data: Annotated[
+        str, typer.Option(metavar="FILE", help="The factory's argument `data`.", show_default=False)
+    ] = "",
     argument: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="For the trainer's factory; repeat it.", show_default=False),
+        typer.Option(
+            "--set",
+            "--argument",
+            metavar="NAME=VALUE",
+            help="Another argument for the factory; repeat it.",
+            show_default=False,
+        ),
     ] = None,
     initial: Annotated[
         Path | None,
@@ -54,7 +64,8 @@ def init(
         ready = Path(aside) / "initial.safetensors"
         _refuse_unknown_preset(preset)
         if trainer or initial:
-            _make_initial(trainer or str(initial), argument or [], ready)
+            words = [*(argument or []), *([f"data={json.dumps(data)}"] if data else [])]
+            _make_initial(trainer or str(initial), words, ready)
         invitation = init_federation(folder, name, broker, prefix, preset)
         if ready.exists():
             (folder / ready.name).write_bytes(ready.read_bytes())

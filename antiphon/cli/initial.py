@@ -32,7 +32,7 @@ def write_initial(source: str, target: Path, arguments: Mapping[str, object]) ->
         params, roles = _from_trainer(source, arguments)
     try:
         infer(params, roles)
-    except SchemaError as error:
+    except (SchemaError, ConfigError) as error:
         raise ConfigError(f"{source} gives no usable model: {error}") from None
     save = import_module("safetensors.numpy").save_file
     whole = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in params.items()}
