@@ -1,0 +1,102 @@
+"""Accepted updates that wait to be merged, in the order of admission.
+
+At most one of an agent is in a buffer; its second waits for the next one. Also remembers each agent's
+staleness and influence, for bounds and for people.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from antiphon.coordinator.aggregation.decision import first_of_each
+from antiphon.coordinator.aggregation.history import Arrival
+from antiphon.coordinator.checking import Checked
+from antiphon.coordinator.spool import Update
+
+REMEMBERED = 32
+"""Updates of an agent whose staleness its median is taken from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An update that was received and will be merged or rejected, once."""
+
+    update: Update
+    checked: Checked
+    arrival: Arrival
+
+
+class Buffer:
+    """What waits."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._waiting: list[Accepted] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, accepted: Accepted) -> None:
+        """One more waits."""
+        self._waiting.append(accepted)
+
+    def count(self, agent: str) -> int:
+        """How many of an agent wait."""
+        return sum(accepted.update.agent == agent for accepted in self._waiting)
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """All that wait, as the trigger sees them."""
+        return [accepted.arrival for accepted in self._waiting]
+
+    def batch(self) -> list[Accepted]:
+        """The buffer: the first of each agent, in order."""
+        return [self._waiting[at] for at in first_of_each(self.arrivals)]
+
+    def remove(self, gone: Sequence[Accepted]) -> None:
+        """They were merged or rejected."""
+        names = {id(accepted) for accepted in gone}
+        self._waiting = [accepted for accepted in self._waiting if id(accepted) not in names]
+
+    def of(self, agent: str) -> list[Accepted]:
+        """What waits of one agent."""
+        return [accepted for accepted in self._waiting if accepted.update.agent == agent]
+
+    def all(self) -> list[Accepted]:
+        """Everything that waits."""
+        return list(self._waiting)
+
+
+class Influence:
+    """How stale each agent's merged updates were, and how much each weighed."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._staleness: dict[str, deque[int]] = {}
+        self._weights: dict[str, float] = {}
+        self._applied: dict[str, int] = {}
+
+    def merged(self, agent: str, staleness: int, weight: float) -> None:
+        """An update of the agent became part of a version."""
+        self._staleness.setdefault(agent, deque(maxlen=REMEMBERED)).append(staleness)
+        self._weights[agent] = self._weights.get(agent, 0.0) + weight
+        self._applied[agent] = self._applied.get(agent, 0) + 1
+
+    def median_staleness(self, agent: str) -> float | None:
+        """Of the agent's last updates, in versions; None before the first."""
+        seen = self._staleness.get(agent)
+        return float(median(seen)) if seen else None
+
+    def applied(self, agent: str) -> int:
+        """How many updates of the agent became part of a version."""
+        return self._applied.get(agent, 0)
+
+    def shares(self) -> dict[str, float]:
+        """Each agent's part of all weights so far; they sum to 1 unless nothing weighed anything."""
+        total = sum(self._weights.values())
+        return {agent: (w / total if total > 0 else 0.0) for agent, w in sorted(self._weights.items())}
+
+    def recent_staleness(self) -> list[int]:
+        """The last values of every agent, in order of agents."""
+        return [value for _, seen in sorted(self._staleness.items()) for value in seen]

@@ -1,0 +1,171 @@
+"""A version of the model in memory, and as a safetensors file.
+
+Guaranteed: a file is there whole or not at all; writing needs one tensor of extra memory at most.
+The format is safetensors' own (https://huggingface.co/docs/safetensors): 8 bytes of header length, a JSON header,
+the tensors one after the other, little-endian.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from antiphon.codecs.digests import little_endian
+from antiphon.codecs.errors import StateError
+from antiphon.codecs.schema import Schema
+
+Vector = npt.NDArray[Any]
+
+SAFETENSORS_NAMES = {
+    "bool": "BOOL",
+    "int8": "I8",
+    "uint8": "U8",
+    "int16": "I16",
+    "uint16": "U16",
+    "int32": "I32",
+    "uint32": "U32",
+    "int64": "I64",
+    "uint64": "U64",
+    "float16": "F16",
+    "float32": "F32",
+    "float64": "F64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One version.
+
+    Attributes:
+        schema: Its tensors.
+        vector: Weights and statistics, shape (schema.size,), schema.dtype; never written to.
+        exact: The exact section.
+        number: The version's number.
+        digest: Its model digest, 32 bytes.
+    """
+
+    schema: Schema
+    vector: Vector
+    exact: bytes
+    number: int
+    digest: bytes
+
+
+def tensors(schema: Schema, vector: Vector, exact: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield name and value of each tensor in its own dtype and shape, one at a time, views where possible."""
+    at_vector = at_exact = 0
+    for tensor in schema.tensors:
+        dtype = np.dtype(tensor.dtype)
+        count = int(np.prod(tensor.shape, dtype=np.int64))
+        if tensor.role == "exact":
+            little = np.frombuffer(exact, dtype.newbyteorder("<"), count, at_exact)
+            at_exact += count * dtype.itemsize
+            yield tensor.name, little.astype(dtype, copy=False).reshape(tensor.shape)
+        else:
+            values = vector[at_vector : at_vector + count]
+            at_vector += count
+            yield tensor.name, _narrow(values, dtype).reshape(tensor.shape)
+
+
+def _narrow(values: Vector, dtype: np.dtype[Any]) -> Vector:
+    """As the schema's own unpacking: what is too large for float16 becomes its largest finite number."""
+    if dtype.itemsize < values.dtype.itemsize:
+        most = float(np.finfo(dtype).max)
+        values = np.clip(values, -most, most)
+    return values.astype(dtype, copy=False)
+
+
+def write(path: Path, model: Model, metadata: Mapping[str, str], *, sync: bool) -> None:
+    """Write a version as safetensors: aside, synced if wanted, then renamed.
+
+    Raises:
+        StateError: The disk is full or the folder cannot be written.
+    """
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    at = 0
+    for tensor in model.schema.tensors:
+        size = int(np.prod(tensor.shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+        entries[tensor.name] = {
+            "dtype": SAFETENSORS_NAMES.get(tensor.dtype, tensor.dtype.upper()),
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + size],
+        }
+        at += size
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        with aside.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little"))
+            file.write(header)
+            _write_tensors(file, model)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        aside.replace(path)
+        if sync:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
+
+
+def _write_tensors(file: BinaryIO, model: Model) -> None:
+    for _, value in tensors(model.schema, model.vector, model.exact):
+        file.write(little_endian(value.reshape(-1)))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """Return what a safetensors file says about itself.
+
+    Raises:
+        StateError: There is no such file, or it is not safetensors.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > 100 << 20:
+                raise ValueError("the header's length is impossible")
+            header: Any = json.loads(file.read(length))
+        plain: object = header.get("__metadata__", {})
+    except FileNotFoundError:
+        raise StateError(f"there is no {path}: the coordinator writes it with its first version") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise StateError(f"{path} is not a safetensors file: {error}") from None
+    return {str(key): str(value) for key, value in cast("dict[Any, Any]", plain).items()}
+
+
+def load(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read parameters from ``.safetensors`` or ``.npz`` (no pickled objects).
+
+    Raises:
+        StateError: There is no such file, or it is neither.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file  # pyright: ignore[reportUnknownVariableType]
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+    except FileNotFoundError:
+        raise StateError(f"there is no {path}") from None
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} is neither safetensors nor npz: {error}") from None

@@ -1,0 +1,143 @@
+"""Receipts on their way to agents: sealed when they leave, the newest word on each update, in order.
+
+Guaranteed: (term, counter) grows in the order in which the broker gets them; what the broker did not acknowledge
+waits for the next session. Bounded by `Limits.receipts`: beyond it the oldest goes, its agent will ask.
+Nothing that calls `Receipts.put` ever waits.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from antiphon.broker_config.connection import Connection
+from antiphon.broker_config.topics import Topics
+from antiphon.codecs import frames, messages
+from antiphon.codecs.errors import NotConnected, TransportError
+from antiphon.codecs.frames import Kind
+from antiphon.codecs.messages import FINAL, Receipt, ReceiptType, UpdateId
+from antiphon.coordinator.keys import Identity, Peer, to_agent
+
+PIPELINE = 32
+"""Receipts without PUBACK: enough to fill a line of 100 ms at 300 receipts a second."""
+
+LASTING: frozenset[str] = FINAL | {"received", "wait"}
+"""What is still worth saying after a lost line; windows are not, the agent probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest published version, named in every receipt."""
+
+    term: int
+    number: int
+
+
+def receipt(type: ReceiptType, update: UpdateId | None = None, **more: Any) -> Receipt:
+    """Return a receipt whose place in the order is filled in when it leaves; ``more``: fields of `Receipt`."""
+    if update is not None:
+        more |= {"incarnation": update.incarnation, "sequence": update.sequence}
+    return Receipt(type=type, term=0, counter=0, newest_term=0, newest_number=-1, **more)
+
+
+class Receipts:
+    """What is to be said, by (agent, what it is about)."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        run: bytes,
+        newest: Callable[[], Newest],
+        connection: Connection,
+        most: int,
+    ) -> None:
+        """``newest`` is asked when a receipt leaves; ``most``: how many may wait."""
+        self._identity, self._run = identity, run
+        self._newest, self._connection, self._most = newest, connection, most
+        self._topics = Topics(identity.prefix)
+        self._waiting: OrderedDict[tuple[str, bytes, int, bytes], tuple[Peer, Receipt]] = OrderedDict()
+        self._some = asyncio.Event()
+        self._left = asyncio.Event()
+        self._counter = 0
+        self._flying = 0
+        self.sent_bytes = 0
+        self.dropped = 0
+
+    def put(self, peer: Peer, word: Receipt) -> None:
+        """Say it soon; a later word on the same update takes its place."""
+        key = (peer.id, word.incarnation, word.sequence, word.transfer if word.sequence < 0 else b"")
+        self._waiting.pop(key, None)
+        self._waiting[key] = (peer, word)
+        if len(self._waiting) > self._most:
+            self._waiting.popitem(last=False)
+            self.dropped += 1
+        self._some.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def wake(self) -> None:
+        """There is a line again."""
+        if self._waiting:
+            self._some.set()
+
+    async def run(self) -> None:
+        """Send what is put, for ever."""
+        room = asyncio.Semaphore(PIPELINE)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._some.wait()
+                self._some.clear()
+                while self._waiting and self._connection.connected:
+                    await room.acquire()
+                    if not self._waiting:
+                        room.release()
+                        break
+                    key, (peer, word) = self._waiting.popitem(last=False)
+                    group.create_task(self._send(key, peer, word, room), name=f"receipt-{peer.id}")
+
+    async def _send(
+        self, key: tuple[str, bytes, int, bytes], peer: Peer, word: Receipt, room: asyncio.Semaphore
+    ) -> None:
+        data = self._seal(peer, word)
+        self._flying += 1
+        try:
+            await self._connection.publish(self._topics.receipts(peer.id), data)
+            self.sent_bytes += len(data)
+        except NotConnected:
+            if word.type in LASTING and key not in self._waiting:
+                self._waiting[key] = (peer, word)
+        except TransportError:
+            self.dropped += 1
+        finally:
+            self._flying -= 1
+            self._left.set()
+            room.release()
+
+    def _seal(self, peer: Peer, word: Receipt) -> bytes:
+        self._counter += 1
+        newest = self._newest()
+        dated = msgspec.structs.replace(
+            word,
+            term=newest.term,
+            counter=self._counter,
+            newest_term=newest.term,
+            newest_number=newest.number,
+        )
+        header = to_agent(self._identity, self._run, peer.id, Kind.RECEIPT)
+        return frames.seal_frame(header, peer.receipt, messages.encode(dated))
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until what is put has left, at most ``timeout`` seconds, or until the line is lost."""
+        try:
+            async with asyncio.timeout(timeout):
+                while (self._waiting or self._flying) and self._connection.connected:
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,135 @@
+"""What people see: status, metrics and events as JSON. Hints only; no decision rests on them.
+
+Events go out in order, and to ``events.jsonl``; when nobody takes them fast enough the oldest are dropped and
+counted. What peers can cause at will (dropped frames) makes at most one event per sender and reason in
+`Limits.event_rate` seconds.
+"""
+
+import asyncio
+import json
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from antiphon.broker_config.connection import Connection
+from antiphon.broker_config.environment import Environment
+from antiphon.broker_config.topics import COORDINATOR, Topics
+from antiphon.codecs.errors import TransportError
+from antiphon.coordinator.settings import Limits
+
+QUEUE = 2000
+"""Events that wait for the line and the disk."""
+
+KEPT = 512
+"""(sender, reason) pairs whose last event is remembered."""
+
+
+def to_json(values: dict[str, Any]) -> bytes:
+    """Return compact JSON; digests and ids are written as hex by whoever calls."""
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+def status(state: str, federation: str, run: bytes, session: str, now: float, **more: Any) -> bytes:
+    """Return the coordinator's status message; ``more``: term, version, digest."""
+    values = {"state": state, "role": "coordinator", "federation": federation, "run": run.hex()}
+    return to_json({**values, **more, "session": session, "timestamp": round(now, 3)})
+
+
+class Events:
+    """Collects events, and sends and writes them in the background."""
+
+    def __init__(
+        self, folder: Path, topics: Topics, connection: Connection, environment: Environment, limits: Limits
+    ) -> None:
+        """``folder``: the state folder."""
+        self._path = folder / "events.jsonl"
+        self._topic = topics.events
+        self._connection, self._environment, self._limits = connection, environment, limits
+        self._queue: deque[bytes] = deque(maxlen=QUEUE)
+        self._some = asyncio.Event()
+        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._listeners: list[Callable[[dict[str, Any]], None]] = []
+        self.dropped = 0
+
+    def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Call ``listener`` with every event at once, for logs."""
+        self._listeners.append(listener)
+
+    def add(self, event: str, **values: Any) -> None:
+        """Something happened. Empty values are left out."""
+        kept = {key: value for key, value in values.items() if value not in ("", None)}
+        record = {"event": event, "timestamp": round(self._environment.now(), 3), **kept}
+        self.dropped += len(self._queue) == QUEUE
+        self._queue.append(to_json(record))
+        self._some.set()
+        for listener in self._listeners:
+            listener(record)
+
+    def add_rarely(self, event: str, agent: str, reason: str, detail: str) -> None:
+        """Something happened that peers can cause at will."""
+        key, now = (agent, reason), self._environment.now()
+        if now - self._last.get(key, float("-inf")) < self._limits.event_rate:
+            return
+        self._last[key] = now
+        self._last.move_to_end(key)
+        while len(self._last) > KEPT:
+            self._last.popitem(last=False)
+        self.add(event, agent=agent, reason=reason, detail=detail[:300])
+
+    async def run(self) -> None:
+        """Send and write, for ever."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits, then send it if there is a line."""
+        if not self._queue:
+            return
+        batch = list(self._queue)
+        self._queue.clear()
+        await self._environment.run(self._write, batch)
+        for record in batch:
+            if not self._connection.connected:
+                break
+            try:
+                await self._connection.publish(self._topic, record, qos=0)
+            except TransportError:
+                self.dropped += 1
+
+    def _write(self, batch: list[bytes]) -> None:
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"".join(record + b"\n" for record in batch))
+                size = file.tell()
+            if size > self._limits.events_bytes:
+                os.replace(self._path, self._path.with_name("events.1.jsonl"))
+        except OSError:
+            self.dropped += len(batch)
+
+
+class Status:
+    """The retained status: online while the service runs, and put right when another's word lies there."""
+
+    def __init__(self, topics: Topics, connection: Connection, compose: Callable[[str], bytes]) -> None:
+        """``compose(state)`` returns the message for a state."""
+        self._topic = topics.status(COORDINATOR)
+        self._connection, self._compose = connection, compose
+        self._said: deque[bytes] = deque(maxlen=32)
+        self.state = "online"
+
+    async def publish(self) -> None:
+        """Say what is true now; without a line nothing is said."""
+        payload = self._compose(self.state)
+        self._said.append(payload)
+        try:
+            await self._connection.publish(self._topic, payload, retain=True)
+        except TransportError:
+            return
+
+    def is_own(self, payload: bytes) -> bool:
+        """Whether a message on the topic is ours, and not a will of our last session or somebody else's."""
+        return payload in self._said

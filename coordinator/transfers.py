@@ -1,0 +1,191 @@
+"""Uploads that take more than one frame: windows, chunks into spool files, progress.
+
+Guaranteed: one upload an agent; what is granted stays within `Limits`; chunks of no open upload are dropped; a
+chunk is opened, so that it is known to be genuine, and stored sealed. Not done here: judging offers (see
+`antiphon.coordinator.intake`), checking contents.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from antiphon.broker_config.environment import Environment
+from antiphon.codecs.errors import MalformedError
+from antiphon.codecs.frames import Frame
+from antiphon.codecs.messages import UpdateId
+from antiphon.coordinator import spool
+from antiphon.coordinator.admission import check_size
+from antiphon.coordinator.grants import Grants
+from antiphon.coordinator.keys import Peer
+from antiphon.coordinator.receipts import Receipts
+from antiphon.coordinator.roster import Roster
+from antiphon.coordinator.settings import Limits
+from antiphon.coordinator.spool import Place, Update
+from antiphon.coordinator.uploads import Upload
+
+PATIENCE = 5.0
+"""Seconds: what `wait` asks for at least."""
+
+MOST_PATIENCE = 60.0
+"""Seconds: what `wait` asks for at most."""
+
+
+class Transfers:
+    """The uploads under way."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        environment: Environment,
+        roster: Roster,
+        receipts: Receipts,
+        release: Callable[[int], None],
+    ) -> None:
+        """``release(base_number)`` is called when an upload that was opened comes to nothing."""
+        self._limits, self._environment = limits, environment
+        self._roster, self._receipts, self._release = roster, receipts, release
+        self._grants = Grants(limits.intake_bytes, limits.intake_messages, limits.grant_idle)
+        self._uploads: dict[str, Upload] = {}
+        self.strays = 0
+
+    def reserved(self, agent: str) -> int:
+        """Bytes that the uploads of everyone else may come to."""
+        return sum(upload.size for name, upload in self._uploads.items() if name != agent)
+
+    def transfer_of(self, agent: str, id: UpdateId) -> bytes | None:
+        """Return the transfer in which an update is under way, if it is."""
+        upload = self._uploads.get(agent)
+        return upload.transfer if upload is not None and upload.id == id else None
+
+    async def open(self, peer: Peer, upload: Upload) -> bool:
+        """Begin an upload, or go on with it, and grant a window or ask for patience; False: it was open before.
+
+        Another upload of the agent is dropped.
+        """
+        old = self._uploads.get(peer.id)
+        known = old is not None and old.transfer == upload.transfer
+        if old is not None and known:
+            old.highest = max(old.highest, upload.highest)
+            old.touched = _now()
+            upload = old
+        else:
+            await self.forget(peer.id)
+            self._uploads[peer.id] = upload
+        self._ask(upload)
+        self.serve()
+        if not self._grants.window(upload.transfer):
+            after = min(MOST_PATIENCE, PATIENCE + self._grants.position(upload.transfer))
+            self._receipts.put(peer, upload.wait(after))
+        return not known
+
+    def answer(self, peer: Peer, transfer: bytes, send: int) -> bool:
+        """Say how far an upload is; False if it is not the agent's present one. ``send``: the number it answers."""
+        upload = self._uploads.get(peer.id)
+        if upload is None or upload.transfer != transfer:
+            return False
+        upload.highest = max(upload.highest, send)
+        upload.touched = _now()
+        window = self._grants.renew(transfer, upload.touched)
+        if not window:
+            self._ask(upload)
+            self.serve()
+            window = self._grants.window(transfer)
+        self._receipts.put(peer, upload.word(granted=False, window=window))
+        return True
+
+    async def chunk(self, frame: Frame, data: bytes, peer: Peer) -> Update | None:
+        """Take an update chunk; returns the update when that was the last one missing.
+
+        Raises:
+            PeerError: It does not belong where it says, or is not genuine.
+        """
+        upload, index = self._uploads.get(peer.id), frame.header.index
+        if upload is None or upload.transfer != frame.header.transfer:
+            self.strays += 1
+            return None
+        if frame.header.total != upload.offer.chunks:
+            raise MalformedError("a chunk of a transfer of another length than its offer said")
+        if index not in upload.assembly:
+            check_size(upload.end + len(data), upload.offer)
+        try:
+            send, place = await self._environment.run(_store, upload, frame, data)
+        except OSError:
+            # A full disk is ours, not the agent's: it keeps its update and tries again.
+            await self.forget(peer.id)
+            self._receipts.put(peer, upload.wait(MOST_PATIENCE))
+            return None
+        if self._uploads.get(peer.id) is not upload:
+            return None
+        self._roster.answered(peer.id, _now())
+        upload.touched = _now()
+        upload.highest = max(upload.highest, send)
+        upload.unanswered += len(data)
+        if place is not None:
+            upload.arrived(index, place)
+        if upload.assembly.complete:
+            return self._complete(peer, upload)
+        last = index == upload.offer.chunks - 1
+        if last or upload.unanswered * 4 >= self._grants.window(upload.transfer):
+            self.answer(peer, upload.transfer, send)
+        else:
+            self._grants.touch(upload.transfer, upload.touched)
+        return None
+
+    def _complete(self, peer: Peer, upload: Upload) -> Update:
+        del self._uploads[peer.id]
+        self._grants.release(upload.transfer)
+        self._receipts.put(peer, upload.word(granted=False, window=0))
+        self.serve()
+        return upload.update()
+
+    async def forget(self, agent: str) -> None:
+        """Drop an agent's incomplete upload, if there is one."""
+        upload = self._uploads.pop(agent, None)
+        if upload is not None:
+            self._grants.release(upload.transfer)
+            self._release(upload.offer.base_number)
+            await self._environment.run(remove, upload.path)
+            self.serve()
+
+    async def sweep(self) -> None:
+        """Let unused grants lapse, and forget uploads that nobody works on. Call it every few seconds."""
+        now = _now()
+        self._grants.lapse(now)
+        idle = self._limits.upload_idle
+        for agent in [name for name, upload in self._uploads.items() if now - upload.touched >= idle]:
+            await self.forget(agent)
+        self.serve()
+
+    def serve(self) -> None:
+        """Tell everyone who got a window now."""
+        now = _now()
+        by_transfer = {upload.transfer: upload for upload in self._uploads.values()}
+        for transfer, window in self._grants.serve(now):
+            upload = by_transfer.get(transfer)
+            peer = self._roster.peers.get(upload.agent) if upload else None
+            if upload is None or peer is None:
+                self._grants.release(transfer)
+                continue
+            self._roster.asked(peer.id, now)
+            self._receipts.put(peer, upload.word(granted=True, window=window))
+
+    def _ask(self, upload: Upload) -> None:
+        frame = min(upload.frame_limit, upload.size)
+        self._grants.ask(upload.transfer, frame, upload.size, upload.offer.chunks, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _store(upload: Upload, frame: Frame, data: bytes) -> tuple[int, Place | None]:
+    """Open a chunk's frame to know that it is genuine, and write it to the spool as it came."""
+    send, _ = spool.read_chunk_frame(frame, upload.key)
+    if frame.header.index in upload.assembly:
+        return send, None
+    return send, spool.append(upload.path, upload.end, data)
+
+
+def remove(path: Path) -> None:
+    """Delete a spool file that may be gone already."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""What the coordinator does beside merging: checks what is complete, re-reads the roster, keeps things in order.
+
+Each coroutine here is a task of the service and ends only when it is cancelled.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from antiphon.broker_config.folders import RosterEntry
+from antiphon.codecs.errors import ConfigError, Rejected, TransportError
+from antiphon.coordinator import spool
+from antiphon.coordinator.aggregation.history import Arrival
+from antiphon.coordinator.buffer import Accepted
+from antiphon.coordinator.checking import Checked, check
+from antiphon.coordinator.ending import Report, mean_metric
+from antiphon.coordinator.intake import Complete
+from antiphon.coordinator.parts import Parts, public_metrics
+from antiphon.coordinator.receipts import receipt
+from antiphon.coordinator.reporting import to_json
+from antiphon.coordinator.transfers import MOST_PATIENCE, remove
+
+ROSTER_EVERY = 2.0
+"""Seconds between two readings of the roster."""
+
+SWEEP_EVERY = 5.0
+"""Seconds between two looks at idle uploads and silent agents."""
+
+
+async def check_updates(parts: Parts) -> None:
+    """Take complete updates one by one: check, write down, hand to the buffer."""
+    while True:
+        complete = await parts.intake.complete.get()
+        update = complete.update
+        try:
+            checked = await parts.environment.run(_check, complete, parts.settings.limits.norm)
+        except Rejected as error:
+            _reject(parts, complete, error)
+        except OSError as error:
+            _postpone(parts, complete, error)
+        else:
+            _accept(parts, complete, checked)
+        finally:
+            parts.intake.checked(update)
+            parts.intake.complete.task_done()
+
+
+def _check(complete: Complete, norm: float) -> Checked:
+    """Write an inline update to the spool, then check it like any other; disk and CPU work."""
+    if complete.frame:
+        spool.append(complete.update.path, 0, complete.frame)
+    return check(complete.update, norm)
+
+
+def _accept(parts: Parts, complete: Complete, checked: Checked) -> None:
+    update, offer = complete.update, complete.update.offer
+    peer = parts.roster.peers.get(update.agent)
+    if peer is None:
+        _reject(parts, complete, Rejected("revoked", "the agent is admitted no longer"))
+        return
+    try:
+        parts.ledger.receive(update.agent, update.id, offer.digest)
+    except Rejected as error:
+        _reject(parts, complete, error)
+        return
+    now = parts.environment.now()
+    arrival = Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
+    parts.flushing.admit(update.agent, now)
+    parts.buffer.add(Accepted(update, checked, arrival))
+    parts.reports[update.agent] = Report(offer.examples, offer.metrics)
+    word = receipt("received", update.id, digest=offer.digest, transfer=update.transfer)
+    parts.receipts.put(peer, word)
+    parts.events.add("accepted", agent=update.agent, version=offer.base_number)
+    parts.flushing.wake()
+
+
+def _reject(parts: Parts, complete: Complete, error: Rejected) -> None:
+    update = complete.update
+    peer = parts.roster.peers.get(update.agent) or parts.roster.removed.get(update.agent)
+    if peer is not None:
+        parts.intake.settle_against(peer, update.offer, error, "rejected", update.transfer)
+    _drop_file(parts, complete)
+
+
+def _postpone(parts: Parts, complete: Complete, error: OSError) -> None:
+    """A full or failing disk is ours, not the agent's: it keeps its update and tries again."""
+    update = complete.update
+    parts.events.add_rarely("disk", update.agent, "disk", str(error.strerror))
+    if (peer := parts.roster.peers.get(update.agent)) is not None:
+        word = receipt(
+            "wait", update.id, digest=update.offer.digest, transfer=update.transfer, after=MOST_PATIENCE
+        )
+        parts.receipts.put(peer, word)
+    _drop_file(parts, complete)
+
+
+def _drop_file(parts: Parts, complete: Complete) -> None:
+    parts.bases.release(complete.update.offer.base_number)
+    parts.intake.unspooled(complete.update)
+    parts.outgoing.later(lambda: remove(complete.update.path))
+
+
+async def keep_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntry]]) -> None:
+    """Re-read the roster; new agents get keys, revoked ones lose what is not applied."""
+    while True:
+        try:
+            await read_roster(parts, source)
+        except ConfigError as error:
+            # Somebody is just writing a file, or wrote a wrong one: what was read before stays.
+            parts.events.add_rarely("roster", "", "roster", str(error))
+        await asyncio.sleep(ROSTER_EVERY)
+
+
+async def read_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntry]]) -> None:
+    """Read the roster once.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    change = parts.roster.change(await parts.environment.run(source))
+    for id in change.added:
+        parts.send_keys(parts.roster.peers[id])
+    for id in change.refused:
+        parts.events.add_rarely("roster", id, "low-order-key", "its public key is one that nobody may have")
+    for peer in change.removed:
+        await parts.transfers.forget(peer.id)
+        parts.flushing.reject_all(parts.buffer.of(peer.id), "revoked", "the agent's admission was taken back")
+        if parts.broadcast.slots is not None:
+            parts.broadcast.slots.forget(peer.id)
+        if peer.id not in parts.roster.peers:
+            parts.outgoing.put(parts.topics.keys(peer.id), bytes)
+        parts.reports.pop(peer.id, None)
+        parts.events.add("revoked", agent=peer.id)
+
+
+async def keep_order(parts: Parts) -> None:
+    """Every second: mend our topics, send what waits; now and then: lapse, forget, sign again."""
+    last_sweep = 0.0
+    said = (0, "")
+    while True:
+        await asyncio.sleep(1.0)
+        now = asyncio.get_running_loop().time()
+        await parts.session.mend()
+        parts.receipts.wake()
+        if said != (said := (parts.broadcast.number, parts.status.state)):
+            await parts.status.publish()
+        if now - last_sweep >= SWEEP_EVERY:
+            last_sweep = now
+            await parts.transfers.sweep()
+            parts.broadcast.refresh()
+            for agent in parts.roster.left(now):
+                parts.events.add("left", agent=agent)
+
+
+async def send_metrics(parts: Parts) -> None:
+    """Publish the metrics, at most once a second and only if there is a line."""
+    topic = parts.topics.metrics("coordinator")
+    last: dict[str, object] = {}
+    while True:
+        await asyncio.sleep(parts.settings.metrics.interval)
+        values = public_metrics(parts)
+        for name in parts.settings.metrics.public:
+            mean, agents = mean_metric(name, parts.reports)
+            if agents:
+                values[f"mean_{name}"] = round(mean, 6)
+        if values == last or not parts.connection.connected:
+            continue
+        last = values
+        payload = to_json({**values, "timestamp": round(parts.environment.now(), 3)})
+        try:
+            await parts.connection.publish(topic, payload, qos=0, retain=True)
+        except TransportError:
+            continue
