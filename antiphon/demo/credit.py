@@ -30,6 +30,8 @@ BANKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Agent id, title, and the loan purposes of its customers."""
 
+DATA = "customers.csv"
+
 L2 = 0.01
 """The penalty of every model in the comparison: federated, alone, pooled."""
 
@@ -52,16 +54,14 @@ def credit(seed: int) -> Problem:
         Bank(id, title, everything.take(rows)) for (id, title, _), rows in zip(BANKS, places, strict=True)
     )
 
-    def write(place: int, folder: Path) -> Path:
+    def write(place: int, folder: Path) -> None:
         with as_file(_resource("credit_columns.toml")) as source:
             shutil.copyfile(source, folder / "columns.toml")
-        path = folder / "customers.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with (folder / DATA).open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(texts[0]))
             writer.writeheader()
             own: list[int] = places[place].tolist()
             writer.writerows(texts[row] for row in own)
-        return path
 
     return Problem(
         name="credit",
@@ -78,6 +78,7 @@ def credit(seed: int) -> Problem:
             "steps": str(LOCAL_STEPS),
             "rate": str(LOCAL_RATE),
         },
+        data=DATA,
         write=write,
     )
 

@@ -17,6 +17,8 @@ SITES = 8
 CONCENTRATION = 0.3
 """Of the Dirichlet distribution that deals each digit out to the sites: small is uneven."""
 
+DATA = "digits.npz"
+
 HIDDEN, L2 = 32, 0.0005
 LOCAL_STEPS, LOCAL_RATE = 5, 0.5
 
@@ -38,10 +40,9 @@ def digits(seed: int) -> Problem:
         for place in range(SITES)
     )
 
-    def write(place: int, folder: Path) -> Path:
+    def write(place: int, folder: Path) -> None:
         rows = banks[place].rows
-        np.savez(folder / "digits.npz", x=rows.x.astype(np.float32), y=rows.y, classes=np.array(rows.classes))
-        return folder / "digits.npz"
+        np.savez(folder / DATA, x=rows.x.astype(np.float32), y=rows.y, classes=np.array(rows.classes))
 
     return Problem(
         name="digits",
@@ -59,6 +60,7 @@ def digits(seed: int) -> Problem:
             "rate": str(LOCAL_RATE),
             "batch": "0",
         },
+        data=DATA,
         write=write,
     )
 

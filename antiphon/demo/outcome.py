@@ -81,7 +81,7 @@ class Outcome:
         }
 
 
-def conclude(run: Play, seconds: float) -> Outcome:
+def conclude(run: Play) -> Outcome:
     """Compare, and count.
 
     The monitor's counts of updates and influence are replaced by those of the event log, which is complete
@@ -102,7 +102,7 @@ def conclude(run: Play, seconds: float) -> Outcome:
         traffic=_traffic(run.board, params),
         points=run.points,
         marks=run.marks,
-        seconds=seconds,
+        seconds=run.seconds,
     )
 
 

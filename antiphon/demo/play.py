@@ -5,7 +5,6 @@ demo's own: a monitor has no key, so no parameter can be read from the wire.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -57,13 +56,15 @@ class Play:
     board: Board
     points: list[tuple[float, int, float]] = field(default_factory=list[tuple[float, int, float]])
     marks: dict[str, float] = field(default_factory=dict[str, float])
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    ended: float | None = None
     seen: int = 0
 
     @property
     def seconds(self) -> float:
-        """Since the agents were started."""
-        return time.monotonic() - self.began
+        """From the first version until now, or until the coordinator left."""
+        now = self.ended if self.ended is not None else asyncio.get_running_loop().time()
+        return now - self.began
 
 
 async def play(stage: Stage, children: Children, screen: Display) -> Play:
@@ -85,7 +86,7 @@ async def play(stage: Stage, children: Children, screen: Display) -> Play:
         watching = asyncio.create_task(_watch(connection, run.board), name="watch")
         try:
             await _until(lambda: run.board.version > 0, children, "no version was made")
-            run.began = time.monotonic()
+            run.began = _now()
             await _acts(run)
             await _curtain(run)
         finally:
@@ -108,10 +109,10 @@ async def _watch(connection: Connection, board: Board) -> None:
 
 
 async def _until(happened: Callable[[], bool], children: Children, otherwise: str) -> None:
-    limit = time.monotonic() + START
+    limit = _now() + START
     while not happened():
         children.check()
-        if time.monotonic() > limit:
+        if _now() > limit:
             raise NothingHappens(f"{otherwise} within {START:.0f} s: see the logs")
         await asyncio.sleep(TICK / 5)
 
@@ -133,17 +134,18 @@ async def _acts(run: Play) -> None:
         await asyncio.sleep(TICK)
     run.children.check({"coordinator", *agents})
     _look(run)
+    run.ended = _now()
 
 
 async def _curtain(run: Play) -> None:
     """Give the agents time to hear that the run is over, and the monitor to see them leave."""
     ids = [bank.id for bank in run.stage.problem.banks]
-    limit = time.monotonic() + LEAVE
+    limit = _now() + LEAVE
     while any(run.children.runs(id) for id in ids):
-        if time.monotonic() > limit:
+        if _now() > limit:
             break
         await asyncio.sleep(TICK)
-    await asyncio.to_thread(run.children.end, ids)
+    run.children.end(ids)
     await asyncio.sleep(TICK)
 
 
@@ -162,6 +164,10 @@ def _cue(run: Play, cue: str) -> None:
     else:
         run.screen.note(f"{run.seconds:4.0f} s   {killed} comes back, with its outbox")
         _start_bank(run, KILLED)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _start_bank(run: Play, place: int) -> None:

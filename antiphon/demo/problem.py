@@ -45,7 +45,8 @@ class Problem:
             so "alone" and "pooled" are what this trainer can do at best.
         trainer: Reference of the agents' trainer factory.
         arguments: What the factory gets besides the data, the same for all.
-        write: (place of a bank, its folder) -> its data file; files that all share, too.
+        data: Name of a bank's data file.
+        write: (place of a bank, its folder): writes its data file and those that all share.
     """
 
     name: str
@@ -57,7 +58,8 @@ class Problem:
     make: Callable[[Dataset], GradientTrainer]
     trainer: str
     arguments: Mapping[str, str]
-    write: Callable[[int, Path], Path]
+    data: str
+    write: Callable[[int, Path], None]
 
     @property
     def pooled(self) -> Dataset:

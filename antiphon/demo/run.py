@@ -1,7 +1,6 @@
 """The whole demo: set the stage, play, compare, report."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -62,8 +61,7 @@ def perform(stage: Stage, screen: Display) -> Outcome:
     """Run the processes; they have all ended when this returns or raises."""
     with Children(stage.folder / "logs") as children, screen:
         run = asyncio.run(play(stage, children, screen))
-        seconds = time.monotonic() - run.began
-    return conclude(run, seconds)
+    return conclude(run)
 
 
 def introduce(console: Console, stage: Stage) -> None:

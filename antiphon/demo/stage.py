@@ -205,20 +205,13 @@ linger = {LINGER}
 
 def agent_command(stage: Stage, place: int) -> list[str]:
     """Return the words after ``antiphon`` that start a bank's agent, relative to its folder."""
-    problem, bank = stage.problem, stage.problem.banks[place]
-    own = stage.bank(bank.id)
+    problem = stage.problem
     seconds = stage.plan.training * (SLOWNESS if place == SLOW else 1.0)
     settings = {**problem.arguments, "seconds": f"{seconds:.4f}"}
-    words = ["agent", ".", "--trainer", problem.trainer, "--data", data_file(own).name]
+    words = ["agent", ".", "--trainer", problem.trainer, "--data", problem.data]
     for name, value in settings.items():
         words += ["--set", f"{name}={value}"]
     return words
-
-
-def data_file(folder: Path) -> Path:
-    """Return the one data file in a bank's folder."""
-    (path,) = (path for path in folder.iterdir() if path.suffix in (".csv", ".npz"))
-    return path
 
 
 def save_summary(stage: Stage, summary: Mapping[str, object]) -> Path:

@@ -19,7 +19,8 @@ def test_every_training_row_belongs_to_exactly_one_bank(problem: Problem) -> Non
 def test_what_a_bank_reads_from_its_folder_is_what_it_has_and_nothing_else(
     problem: Problem, tmp_path: Path
 ) -> None:
-    path = problem.write(5, tmp_path)
+    problem.write(5, tmp_path)
+    path = tmp_path / problem.data
     rows = open_rows(path, tmp_path / "columns.toml")
     np.testing.assert_array_equal(rows.x, problem.banks[5].rows.x)
     np.testing.assert_array_equal(rows.y, problem.banks[5].rows.y)

@@ -20,7 +20,8 @@ def test_sites_see_different_digits_and_every_one_sees_some(tmp_path: Path) -> N
     counts = np.array([np.bincount(bank.rows.y, minlength=10) for bank in problem.banks])
     assert (counts == 0).sum() > 5  # uneven on purpose
 
-    rows = open_rows(problem.write(3, tmp_path), "")
+    problem.write(3, tmp_path)
+    rows = open_rows(tmp_path / problem.data, "")
     np.testing.assert_allclose(rows.x, problem.banks[3].rows.x, atol=1e-7)
     assert rows.classes == problem.test.classes  # even those that this site has never seen
 

@@ -17,12 +17,12 @@ def test_counts_come_from_the_event_log_and_scores_from_the_model(stage: Stage) 
     board.agents["repairs"].sent, board.agents["repairs"].sealed = 4, 4000
     event = {"event": "version", "version": 1, "agents": ["repairs"], "staleness": [3], "weights": [2.0]}
     stage.events.write_text(json.dumps(event) + "\n")
-    outcome = conclude(Play(stage, None, None, board), 12.0)  # pyright: ignore[reportArgumentType]
+    outcome = conclude(Play(stage, None, None, board, ended=12.0))  # pyright: ignore[reportArgumentType]
     assert (board.agents["repairs"].applied, board.agents["repairs"].influence) == (1, 1.0)
     assert outcome.federated == 0.5  # version 0 knows nothing
     assert outcome.pooled > 0.75 > outcome.mean_alone > 0.55
     assert (outcome.traffic.numbers, outcome.traffic.raw, outcome.traffic.sealed) == (58, 232, 1000.0)
-    assert outcome.record.versions == 1
+    assert (outcome.record.versions, outcome.seconds) == (1, 12.0)
 
 
 def test_summary_holds_every_number_in_plain_types(outcome: Outcome) -> None:
