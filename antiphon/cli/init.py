@@ -66,7 +66,8 @@ def init(
         if trainer or initial:
             words = [*(argument or []), *([f"data={json.dumps(data)}"] if data else [])]
             _make_initial(trainer or str(initial), words, ready)
-        invitation = init_federation(folder, name, broker, prefix, preset)
+        roles = _roles_in(ready) if ready.exists() else {}
+        invitation = init_federation(folder, name, broker, prefix, preset, roles)
         if ready.exists():
             (folder / ready.name).write_bytes(ready.read_bytes())
     version = "in initial.safetensors" if trainer or initial else "asked of the first agent that may give it"
@@ -94,3 +95,9 @@ def _make_initial(source: str, arguments: list[str], ready: Path) -> None:
     sys.stderr.write(done.stderr)
     if done.returncode or not ready.exists():
         raise StateError(f"making version 0 from {source} ended with code {done.returncode}: see above")
+
+
+def _roles_in(ready: Path) -> dict[str, str]:
+    from antiphon.cli.initial import read_roles
+
+    return read_roles(ready)
