@@ -62,7 +62,7 @@ def test_wheel_has_every_file_of_every_room(clone: Path, tmp_path: Path) -> None
 
 def test_wheel_built_from_the_sdist_is_the_same(clone: Path, tmp_path: Path) -> None:
     sdist = build(clone, "build_sdist", tmp_path)
-    shutil.unpack_archive(sdist, tmp_path)
+    subprocess.run(["tar", "-xf", str(sdist), "-C", str(tmp_path)], check=True, timeout=60)
     source = tmp_path / sdist.name.removesuffix(".tar.gz")
     assert not any(path.is_symlink() for path in source.rglob("*")), "an sdist's rooms are real files"
     assert wheel_names(build(source, "build_wheel", tmp_path)) == package_files()
