@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from antiphon.codecs.errors import TrainerError as TrainerError
     from antiphon.codecs.errors import TransportError as TransportError
     from antiphon.codecs.errors import VersionError as VersionError
+    from antiphon.coordinator.aggregation.presets import PRESETS as PRESETS
+    from antiphon.coordinator.aggregation.presets import build_rule as build_rule
+    from antiphon.coordinator.aggregation.whole import aggregate_params as aggregate_params
+    from antiphon.coordinator.keys import Identity as Identity
+    from antiphon.coordinator.service import Coordinator as Coordinator
+    from antiphon.coordinator.service import Summary as Summary
+    from antiphon.coordinator.settings import CoordinatorSettings as CoordinatorSettings
 
     __version__: str
 
@@ -58,6 +65,11 @@ _DOOR = {
     "antiphon.agents.service": ("Agent",),
     "antiphon.agents.settings": ("AgentIdentity", "AgentSettings"),
     "antiphon.agents.trainer": ("Trainer", "TrainingContext", "TrainingResult"),
+    "antiphon.coordinator.aggregation.presets": ("PRESETS", "build_rule"),
+    "antiphon.coordinator.aggregation.whole": ("aggregate_params",),
+    "antiphon.coordinator.keys": ("Identity",),
+    "antiphon.coordinator.service": ("Coordinator", "Summary"),
+    "antiphon.coordinator.settings": ("CoordinatorSettings",),
 }
 _HOME = {name: module for module, names in _DOOR.items() for name in names}
 

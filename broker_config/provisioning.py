@@ -34,7 +34,12 @@ from antiphon.codecs.sealing import SecretKey, SigningKey, seal_anonymous
 
 
 def init_federation(
-    folder: Path, name: str, broker_url: str, prefix: str = "", preset: str = "fedbuff"
+    folder: Path,
+    name: str,
+    broker_url: str,
+    prefix: str = "",
+    preset: str = "fedbuff",
+    roles: Mapping[str, str] | None = None,
 ) -> Path:
     """Make a federation: settings, keys, invitation, and the broker's files.
 
@@ -44,6 +49,7 @@ def init_federation(
         broker_url: Where agents and coordinator reach the broker, ``mqtt://host:1883``.
         prefix: Before every topic; a closing ``/`` is added.
         preset: The aggregation's name.
+        roles: Of tensors of version 0, by name, where they are not what dtype and name suggest.
 
     Returns:
         The invitation for agents, ``federation.toml``.
@@ -64,6 +70,7 @@ def init_federation(
         overwrite=False,
     )
     values = {"name": name, "url": quote(broker_url), "preset": quote(preset)}
+    values["roles"] = "".join(f"{quote(tensor)} = {quote(role)}\n" for tensor, role in (roles or {}).items())
     write(folder / "coordinator.toml", _template("coordinator.toml", values), overwrite=False)
     public = {"coordinator": key.public.hex(), "signing": signing.public.hex()}
     invitation = folder / "federation.toml"

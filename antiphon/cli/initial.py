@@ -88,10 +88,18 @@ def _from_safetensors(path: Path) -> tuple[dict[str, Any], Any]:
 
     opened: Any = safetensors.safe_open(path, framework="numpy")
     with opened as file:
-        metadata: dict[str, str] = file.metadata() or {}
-        roles = json.loads(metadata.get("antiphon.roles", "{}"))
         names: list[str] = list(file.keys())
-        return {name: file.get_tensor(name) for name in names}, roles
+        return {name: file.get_tensor(name) for name in names}, read_roles(path)
+
+
+def read_roles(path: Path) -> dict[str, str]:
+    """Return the roles that `write_initial` put into a safetensors file; none in anybody else's."""
+    import safetensors
+
+    opened: Any = safetensors.safe_open(path, framework="numpy")
+    with opened as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    return json.loads(metadata.get("antiphon.roles", "{}"))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """`antiphon init` and `antiphon agent init`, as typed."""
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors
-from safetensors.numpy import save_file
 
+from antiphon.broker_config.folders import open_federation
 from antiphon.cli import main
 from antiphon.cli.initial import read_arguments, write_initial
 from antiphon.codecs.errors import ConfigError, StateError, TrainerError
+from antiphon.coordinator.settings import CoordinatorSettings
 
 TRAINERS = Path(__file__).parent
 
@@ -65,6 +68,7 @@ def test_trainer_gives_version_0_in_a_process_of_its_own(capsys: pytest.CaptureF
     assert tensors["b"] == 5.0
     assert tensors["seen"].dtype == np.int64
     assert json.loads(metadata["antiphon.roles"]) == {"seen": "max"}
+    assert open_federation(Path("fed"), CoordinatorSettings)[1].roles == {"seen": "max"}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +165,7 @@ def test_arguments_are_json_where_they_can_be() -> None:
 def test_initial_parameters_are_checked_in_the_process_that_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(TRAINERS))
+    monkeypatch.setattr(sys, "path", [str(TRAINERS), *sys.path])
     write_initial("trainers_for_init:Small", tmp_path / "a.safetensors", {"size": 2})
     assert _contents(tmp_path / "a.safetensors")[0]["w"].shape == (2, 2)
     write_initial(str(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {})
@@ -177,6 +181,8 @@ def test_initial_parameters_are_checked_in_the_process_that_makes_them(
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 20)
     with pytest.raises(ConfigError, match="holds no model"):
         write_initial(str(tmp_path / "bad.safetensors"), tmp_path / "d.safetensors", {})
-    save_file({"w": np.ones(1)}, tmp_path / "odd.safetensors", metadata={"antiphon.roles": "{"})
+    import_module("safetensors.numpy").save_file(
+        {"w": np.ones(1)}, tmp_path / "odd.safetensors", metadata={"antiphon.roles": "{"}
+    )
     with pytest.raises(ConfigError, match="holds no model"):
         write_initial(str(tmp_path / "odd.safetensors"), tmp_path / "d.safetensors", {})
