@@ -1,0 +1,308 @@
+"""Bringing updates to a coordinator that loses, delays, refuses and forgets; in virtual time."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from peer import Adder, Params, Peer, Running, Upload, model, waits
+
+from antiphon.agents.service import Agent
+from antiphon.codecs.errors import ConfigError
+from antiphon.codecs.messages import Receipt
+from antiphon.codecs.sealing import SecretKey
+from antiphon.simulation import clock
+from antiphon.simulation.memory_broker import MemoryBroker
+
+Scene = Callable[[Peer, Agent, Adder], Awaitable[None]]
+
+
+def noise(chunks: int = 20) -> Params:
+    """Floats that fill that many frames of 16 KiB."""
+    return {"w": np.random.default_rng(3).normal(size=chunks * 3 * 1024).astype(np.float32)}
+
+
+class Scrambler(Adder):
+    """Replaces the model by noise, which does not compress."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__(params)
+        self.spoil = lambda found: found.update(w=found["w"] * np.pi + noise(len(found["w"]) // 3072)["w"])
+
+
+def play(
+    scene: Scene, folder: Path, params: Params, *, slot: int = -1, packet: int = 1 << 22, **settings: Any
+) -> None:
+    """Run a scene: a peer that has published version 0, and an agent that runs."""
+
+    async def story() -> None:
+        broker = MemoryBroker(maximum_packet=packet)
+        async with Peer(broker, frame=16 << 10) as peer:
+            await peer.publish(params, 0, slot=slot)
+            trainer = Scrambler(dict(params)) if len(params["w"]) > 100 else Adder(dict(params))
+            agent = peer.make_agent(trainer, folder, **settings)
+            async with Running(agent):
+                await scene(peer, agent, trainer)
+
+    clock.run(story)
+
+
+def test_update_in_pieces_fills_the_window_and_no_more(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 40_000
+        await peer.until(lambda: agent.counters.applied == 1)
+        assert [index for index, _ in peer.sends] == list(range(20))
+        assert peer.offers[0].chunks == 20
+
+    play(scene, tmp_path, noise())
+
+
+def test_a_fifth_of_the_chunks_lost_costs_little_more(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        chance = random.Random(5)
+        peer.window = 10 << 14
+        peer.loses = lambda send: chance.random() < 0.2
+        await peer.until(lambda: agent.counters.applied == 1)
+        assert len(peer.sends) <= 1.4 * 60
+
+    play(scene, tmp_path, noise(60))
+
+
+def test_a_silent_coordinator_is_asked_again_patiently(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = lambda upload: None
+        await peer.until(lambda: len(peer.offers) > 0)
+        await asyncio.sleep(3600)
+        assert 40 <= len(peer.offers) <= 200
+        assert len(set(peer.transfers)) == 1
+        sends = [offer.send for offer in peer.offers]
+        assert sends[0] == 0
+        assert sends[1:] == sorted(set(sends[1:]))
+        peer.answer = None
+        await peer.until(lambda: agent.counters.applied == 1, 70)
+
+    play(scene, tmp_path, model())
+
+
+def test_wait_is_kept_and_offered_again(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = lambda upload: waits("wait", after=100.0, transfer=peer.transfers[-1])(upload)
+        await peer.until(lambda: len(peer.offers) == 1)
+        await asyncio.sleep(99)
+        assert len(peer.offers) == 1
+        await asyncio.sleep(2)
+        assert len(peer.offers) == 2
+        peer.answer = None
+        await peer.until(lambda: agent.counters.applied == 1, 101)
+
+    play(scene, tmp_path, model())
+
+
+def test_lost_tail_is_found_by_a_probe(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.loses = lambda send: send in (19, 20)
+        await peer.until(lambda: agent.counters.applied == 1, 60)
+        assert [note.type for note in peer.notes if note.type == "probe"] == ["probe"]
+        assert len(peer.sends) == 22
+
+    play(scene, tmp_path, noise())
+
+
+def test_a_coordinator_that_forgot_the_transfer_gets_it_anew(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        def lose_all(send: int) -> bool:
+            if send == 7:
+                peer.uploads = {
+                    id: Upload(known.offer, known.key, type(known.assembly)(known.assembly.total))
+                    for id, known in peer.uploads.items()
+                }
+            return send == 7
+
+        peer.window, peer.loses = 40_000, lose_all
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert len(peer.updates) == 1
+
+    play(scene, tmp_path, noise())
+
+
+def test_probes_without_any_answer_end_in_another_offer(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 40_000
+        await peer.until(lambda: len(peer.sends) > 4)
+        peer.deaf = True
+        await asyncio.sleep(60)
+        peer.deaf = False
+        await peer.until(lambda: agent.counters.applied == 1, 200)
+
+    play(scene, tmp_path, noise())
+
+
+def test_a_grant_taken_back_is_given_again(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 0
+        await peer.until(lambda: len(peer.offers) > 0)
+        await asyncio.sleep(30)
+        assert not peer.sends
+        peer.window = 1 << 20
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+
+    play(scene, tmp_path, noise())
+
+
+def test_a_cut_line_in_the_middle_resumes_with_what_is_missing(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 40_000
+        await peer.until(lambda: len(peer.sends) > 6)
+        peer.broker.kill("a1")
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert len(set(peer.transfers)) == 1
+        assert len(peer.sends) <= 24
+
+    play(scene, tmp_path, noise())
+
+
+def test_an_unknown_epoch_key_means_another_transfer(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = lambda upload: None
+        await peer.until(lambda: len(peer.offers) == 1)
+        peer.answer = None
+        peer.epoch = SecretKey.generate()  # as after a restart that lost the old one
+        await asyncio.sleep(30)
+        assert agent.counters.rejected == 0
+        await peer.announce(epoch=peer.epoch.public)
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert len(set(peer.transfers)) == 2
+
+    play(scene, tmp_path, model())
+
+
+def test_outcome_lost_with_a_receipt_is_asked_for(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.outcome = ""
+        await peer.until(lambda: bool(peer.updates))
+        await asyncio.sleep(5)
+        assert [path.suffix for path in (tmp_path / "outbox").iterdir()] == [".record"]
+        offer = peer.offers[0]
+        peer.outcomes[offer.digest] = waits("applied", version=4)(peer.uploads[peer.transfers[0]])
+        await peer.until(lambda: agent.counters.applied == 1, 601)
+        assert not list((tmp_path / "outbox").iterdir())
+
+    play(scene, tmp_path, model())
+
+
+def test_outcome_is_asked_for_at_every_connect(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.outcome = ""
+        await peer.until(lambda: bool(peer.updates))
+        await asyncio.sleep(1)
+        peer.broker.kill("a1")
+        await peer.until(lambda: any(note.type == "ask" for note in peer.notes), 60)
+        (asked,) = next(note for note in peer.notes if note.type == "ask").updates
+        assert (asked.sequence, asked.digest) == (1, peer.offers[0].digest)
+
+    play(scene, tmp_path, model())
+
+
+def test_a_received_update_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.outcome = ""
+        await peer.until(lambda: len(peer.updates) == 1)
+        await peer.publish(model(value=1.0), 1)
+        await peer.until(lambda: len(peer.updates) == 2, 30)
+        assert [offer.sequence for offer in peer.offers] == [1, 2]
+
+    play(scene, tmp_path, model())
+
+
+@pytest.mark.parametrize("type", ["rejected", "refused", "settled"])
+def test_other_final_receipts_empty_the_outbox(tmp_path: Path, type: str) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = waits(type, reason="norm" if type != "settled" else "")
+        await peer.until(lambda: bool(peer.offers))
+        await asyncio.sleep(5)
+        assert not list((tmp_path / "outbox").iterdir())
+        assert len(peer.offers) == 1
+        assert trainer.trained == [0]
+
+    play(scene, tmp_path, model())
+
+
+@pytest.mark.parametrize("reason", ["revoked", "schema"])
+def test_reasons_that_only_a_person_can_change_stop_the_agent(tmp_path: Path, reason: str) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            peer.answer = waits("refused", reason=reason, detail="since Tuesday")
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            with pytest.raises(ConfigError, match="since Tuesday"):
+                await agent.run()
+
+    clock.run(story)
+
+
+def test_an_outcome_of_other_content_gives_the_update_a_new_id(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        def other(upload: Upload) -> Receipt:
+            peer.answer = None
+            return msgspec.structs.replace(waits("applied", version=9)(upload), digest=b"x" * 32)
+
+        peer.answer = other
+        await peer.until(lambda: agent.counters.applied == 1, 60)
+        assert [offer.sequence for offer in peer.offers] == [1, 2]
+        assert peer.offers[0].digest == peer.offers[1].digest
+
+    play(scene, tmp_path, model())
+
+
+def test_a_coordinator_back_from_offline_is_offered_at_once(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        status = peer.topics.status("coordinator")
+        peer.deaf = True
+        await peer.connection.publish(status, b'{"state": "offline"}', retain=True)
+        await asyncio.sleep(7200)
+        await peer.connection.publish(status, b"nonsense", retain=True)
+        peer.deaf = False
+        await peer.connection.publish(status, b'{"state": "online"}', retain=True)
+        await peer.until(lambda: agent.counters.applied == 1, 5)
+
+    play(scene, tmp_path, model())
+
+
+def test_old_foreign_and_retained_receipts_are_ignored(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = lambda upload: None
+        await peer.until(lambda: len(peer.offers) == 1)
+        topic = peer.topics.receipts("a1")
+        await peer.connection.publish(topic, b"no frame")
+        await peer.connection.publish(topic, b"retained", retain=True)
+        peer.counter -= 1  # a receipt of an order that was there already
+        await peer.say("refused", peer.offers[0], reason="norm")
+        peer.run, run = b"x" * 16, peer.run
+        peer.counter += 5
+        await peer.say("refused", peer.offers[0], reason="norm")
+        await asyncio.sleep(0.5)
+        assert agent.counters.rejected == 0
+        peer.run, peer.answer = run, None
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+
+    play(scene, tmp_path, model())
+
+
+def test_updates_wait_on_disk_while_the_broker_is_away(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.answer = lambda upload: None
+        await peer.until(lambda: len(peer.offers) == 1)
+        await peer.publish(model(value=1.0), 1)
+        await asyncio.sleep(10)
+        await peer.publish(model(value=2.0), 2)
+        await asyncio.sleep(10)
+        assert trainer.trained == [0, 1]  # two wait: the third training does too
+        peer.answer = None
+        await peer.until(lambda: agent.counters.applied == 3, 120)
+        assert trainer.trained == [0, 1, 2]
+
+    play(scene, tmp_path, model())
