@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from antiphon.codecs.digests import little_endian
 from antiphon.codecs.errors import StateError
-from antiphon.codecs.schema import Schema
+from antiphon.codecs.schema import ROLES, Schema
 
 Vector = npt.NDArray[Any]
 
@@ -70,6 +70,12 @@ def tensors(schema: Schema, vector: Vector, exact: bytes) -> Iterator[tuple[str,
             values = vector[at_vector : at_vector + count]
             at_vector += count
             yield tensor.name, _narrow(values, dtype).reshape(tensor.shape)
+
+
+def roles_as_json(schema: Schema) -> str:
+    """Return the tensors' roles as JSON, so that the file can be a first version again."""
+    names = {value: name for name, value in ROLES.items()}
+    return json.dumps({tensor.name: names[(tensor.role, tensor.extra)] for tensor in schema.tensors})
 
 
 def _narrow(values: Vector, dtype: np.dtype[Any]) -> Vector:

@@ -1,0 +1,128 @@
+"""``antiphon coordinator``: run a federation's coordinator until it is stopped or the run is over."""
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from antiphon.broker_config.environment import real_environment
+from antiphon.broker_config.folders import FederationFolder, load_roster, open_federation
+from antiphon.broker_config.paho_connection import connector
+from antiphon.codecs.errors import ConfigError
+from antiphon.coordinator import models
+from antiphon.coordinator.keys import Identity
+from antiphon.coordinator.service import Coordinator, Summary
+from antiphon.coordinator.settings import CoordinatorSettings
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def coordinator(
+    folder: Annotated[Path, typer.Argument(help="The federation's folder, made by `antiphon init`.")],
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Version 0, .safetensors or .npz; by default the folder's.", show_default=False),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Start although another coordinator seems to be at work.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only how it ended.")] = False,
+) -> None:
+    """Run a federation's coordinator: merge what agents answer, publish versions.
+
+    Example: antiphon coordinator credit
+
+    Ctrl-C or SIGTERM stops it cleanly; a run that reached its end (see [end] in coordinator.toml) stops by
+    itself.
+    """
+    place, settings = open_federation(folder, CoordinatorSettings)
+    source = initial or place.initial
+    if source is not None:
+        settings = msgspec.structs.replace(settings, roles={**_roles(source), **settings.roles})
+    summary = asyncio.run(_serve(place, settings, source, take_over=take_over, quiet=quiet))
+    print(
+        f"ended: {summary.reason}; version {summary.version}, {summary.applied} updates applied, "
+        f"{summary.rejected} rejected"
+        + (f"; the model is in {summary.model}" if summary.version >= 0 else "")
+    )
+
+
+async def _serve(
+    place: FederationFolder,
+    settings: CoordinatorSettings,
+    source: Path | None,
+    *,
+    take_over: bool,
+    quiet: bool,
+) -> Summary:
+    identity = Identity(place.name, place.key, place.signing, place.prefix)
+    with real_environment() as environment:
+        service = Coordinator(
+            settings,
+            identity,
+            lambda: load_roster(place.folder),
+            models.load(source) if source is not None else None,
+            place.folder,
+            connector(place.address, environment.rng.spawn(1)[0]),
+            environment,
+            take_over=take_over,
+            listen=None if quiet else say,
+        )
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            for name in SIGNALS:  # a second signal ends the process at once
+                loop.remove_signal_handler(name)
+            service.stop()
+
+        if sys.platform != "win32":  # its event loop knows no signals; Ctrl-C still interrupts
+            for name in SIGNALS:
+                loop.add_signal_handler(name, stop)
+        return await service.run()
+
+
+def say(event: dict[str, Any]) -> None:
+    """Print the events that people want to see, a line each."""
+    line = sentence(event)
+    if line:
+        print(f"{time.strftime('%H:%M:%S', time.localtime(event['timestamp']))} {line}", flush=True)
+
+
+def sentence(event: dict[str, Any]) -> str:
+    """Return an event in words; empty for those that would only fill the screen."""
+    agent = event.get("agent", "")
+    match event["event"]:
+        case "started":
+            detail = event.get("detail") or f"with version 0, {event.get('digest', '')}"
+            return f"started: {detail}"
+        case "joined" | "left" | "revoked":
+            return f"{event['event']}: {agent}"
+        case "rejected":
+            return f"rejected: {agent}, {event.get('reason', '')}: {event.get('detail', '')}".rstrip(": ")
+        case "version":
+            answers = ", ".join(
+                f"{name} (τ {tau})"
+                for name, tau in zip(event["agents"], event["staleness"] or [0], strict=False)
+            )
+            return f"version {event['version']}: {answers or 'the first'}"
+        case "over" | "frozen" | "roster" | "disk":
+            return f"{event['event']}: {' '.join(part for part in (agent, event.get('detail', '')) if part)}"
+        case _:
+            return ""
+
+
+def _roles(source: Path) -> dict[str, str]:
+    """Return the roles that a trainer gave its tensors, which travel in the file's metadata."""
+    if source.suffix != ".safetensors":
+        return {}
+    text = models.metadata_of(source).get("antiphon.roles", "{}")
+    try:
+        return msgspec.convert(json.loads(text), dict[str, str])
+    except ValueError:  # msgspec's errors are ValueErrors too
+        raise ConfigError(f"{source}: its metadata antiphon.roles is not a map of names to roles") from None

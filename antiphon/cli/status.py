@@ -1,0 +1,143 @@
+"""``antiphon status``: look at a federation's status and metrics topics for a moment."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from antiphon.broker_config.connection import Connected, Connection, Message
+from antiphon.broker_config.environment import real_environment
+from antiphon.broker_config.folders import load_passwords, open_federation
+from antiphon.broker_config.paho_connection import connector
+from antiphon.broker_config.topics import COORDINATOR, MONITOR, Topics
+from antiphon.codecs.errors import AntiphonError, ConfigError, NotConnected
+from antiphon.coordinator.settings import CoordinatorSettings
+
+LARGEST = 1 << 20
+"""Bytes of a message that is looked at; anybody at the broker may have written it."""
+
+PATIENCE = 10.0
+"""Seconds to wait for the broker."""
+
+MOST = 10_000
+"""Clients that are shown."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What lay on the topics, by client."""
+
+    status: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    def take(self, topics: Topics, message: Message) -> None:
+        """Take over a message; what is not JSON is left out."""
+        client = topics.client_of(message.topic)
+        if client is None or not message.payload or len(message.payload) > LARGEST:
+            return
+        try:
+            values: Any = json.loads(message.payload)
+        except ValueError:
+            return
+        kind = self.status if message.topic == topics.status(client) else self.metrics
+        if isinstance(values, dict) and (client in kind or len(kind) < MOST):
+            kind[client] = cast("dict[str, Any]", values)
+
+
+def status(
+    folder: Annotated[Path, typer.Argument(help="The federation's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    seconds: Annotated[
+        float,
+        typer.Option(min=0.1, max=600, help="How long to listen; every topic says its last word at once."),
+    ] = 1.5,
+) -> None:
+    """Show who is here and what happens.
+
+    Example: antiphon status credit --json
+    """
+    place, _ = open_federation(folder, CoordinatorSettings)
+    passwords = load_passwords(folder).monitors
+    if MONITOR not in passwords:
+        raise ConfigError(f"{folder}/broker/credentials.toml has no user {MONITOR!r}")
+    address = place.address
+    if address.username == COORDINATOR:
+        address = replace(address, username=MONITOR, password=passwords[MONITOR])
+    topics = Topics(place.prefix)
+
+    async def main() -> Seen:
+        with real_environment(workers=1):
+            name = address.username or MONITOR
+            return await look(connector(address)(name, None), topics, seconds)
+
+    seen = asyncio.run(main())
+    if as_json:
+        print(
+            json.dumps({"federation": place.name, "status": seen.status, "metrics": seen.metrics}, indent=2)
+        )
+    else:
+        show(place.name, seen)
+
+
+async def look(connection: Connection, topics: Topics, seconds: float) -> Seen:
+    """Listen for a moment.
+
+    Raises:
+        NotConnected: There was no connection in 10 s.
+    """
+    seen = Seen()
+    ready = asyncio.Event()
+
+    async def listen() -> None:
+        async for event in connection.events():
+            if isinstance(event, Connected):
+                ready.set()
+            elif isinstance(event, Message):
+                seen.take(topics, event)
+
+    try:
+        async with connection, asyncio.TaskGroup() as group:
+            task = group.create_task(listen(), name="listen")
+            async with asyncio.timeout(PATIENCE):
+                await ready.wait()
+            await connection.subscribe(topics.all_status, topics.all_metrics, qos=0)
+            await asyncio.sleep(seconds)
+            task.cancel()
+    except* TimeoutError:
+        raise NotConnected("the broker does not answer; is it running?") from None
+    except* AntiphonError as errors:
+        raise errors.exceptions[0] from None
+    return seen
+
+
+def show(name: str, seen: Seen) -> None:
+    """Print what was seen as a table."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    own = seen.status.get(COORDINATOR)
+    if own is None:
+        console.print(f"Federation {name}: no coordinator has been here.")
+        return
+    numbers = seen.metrics.get(COORDINATOR, {})
+    words = f"{own.get('state', '?')}, version {own.get('version', '?')}, run {str(own.get('run', '?'))[:8]}"
+    console.print(escape(f"Federation {name}: coordinator {words}"))
+    told = ("agents_live", "buffer", "k", "updates_applied", "updates_rejected", "staleness_mean")
+    console.print(escape("  ".join(f"{key} {numbers[key]}" for key in told if key in numbers)))
+    table = Table("agent", "state", "activity", "trained", "sent", "applied", "rejected", "influence")
+    for agent in sorted((seen.status.keys() | seen.metrics.keys()) - {COORDINATOR}):
+        state, mine = seen.status.get(agent, {}), seen.metrics.get(agent, {})
+        share = numbers.get(f"influence_{agent}")
+        cells = [agent, state.get("state", "?"), state.get("activity", "")]
+        cells += [
+            mine.get(key, "")
+            for key in ("version_trained", "updates_sent", "updates_applied", "updates_rejected")
+        ]
+        cells.append(f"{100 * share:.1f} %" if isinstance(share, (int, float)) else "")
+        table.add_row(*(escape(str(cell)[:60]) for cell in cells))
+    console.print(table)
