@@ -38,6 +38,8 @@ log_dest stderr
 log_type error
 log_type warning
 {extra}
+listener {web_port}
+protocol websockets
 """
 
 # Everybody may do everything but write under forbidden/.
@@ -54,24 +56,26 @@ class Mosquitto(ABC):
     Attributes:
         folder: Its configuration: ``mosquitto.conf``, ``passwd``, ``acl``; write them anew and `restart`.
         host, port: Where it listens.
+        web_port: Where it listens for WebSockets.
     """
 
     def __init__(self, folder: Path, extra: str = "") -> None:
         """Write the configuration; ``extra`` is appended to it. Not started yet."""
         self.folder = folder
-        self.host, self.port = "127.0.0.1", free_port()
+        self.host, self.port, self.web_port = "127.0.0.1", free_port(), free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = CONFIGURATION.format(port=self.inner_port, extra=extra)
-        if os.geteuid() == 0:
-            text += "user root\n"  # it would become a user who cannot read root's temporary folders
+        port, web_port = self.inner_ports
+        text = CONFIGURATION.format(port=port, web_port=web_port, extra=extra)
+        if os.geteuid() == 0 or isinstance(self, ContainerMosquitto):
+            text += "user root\n"  # it would become a user who cannot read our temporary folders
         self._write("mosquitto.conf", text)
         self._write("passwd", password_file({user: hash_password(self.password(user)) for user in USERS}))
         self._write("acl", RULES)
 
     @property
-    def inner_port(self) -> int:
-        """The port in the configuration file."""
-        return self.port
+    def inner_ports(self) -> tuple[int, int]:
+        """The ports in the configuration file."""
+        return self.port, self.web_port
 
     @property
     def url(self) -> str:
@@ -155,9 +159,9 @@ class ContainerMosquitto(Mosquitto):
     _container: Any = None
 
     @property
-    def inner_port(self) -> int:
+    def inner_ports(self) -> tuple[int, int]:
         """Inside the container."""
-        return 1883
+        return 1883, 9001
 
     def stop(self) -> None:
         """Stop the container; it can be started again."""
@@ -177,12 +181,15 @@ class ContainerMosquitto(Mosquitto):
         if self._container is not None:
             self._container.get_wrapped_container().start()
             return
+        # Its cleaning container is one more image to pull; the fixtures stop what they start.
+        os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
         from testcontainers.core.container import DockerContainer
 
         self._container = (
             DockerContainer(IMAGE)
             .with_bind_ports(1883, self.port)  # its own choice would change with every start
-            .with_volume_mapping(str(self.folder), "/mosquitto/config", "rw")
+            .with_bind_ports(9001, self.web_port)
+            .with_volume_mapping(str(self.folder), "/mosquitto/config", "ro")
             .with_kwargs(working_dir="/mosquitto/config")
         )
         self._container.start()
@@ -210,8 +217,6 @@ def choose() -> type[Mosquitto]:
     if wanted not in ("", "container", "binary"):
         raise RuntimeError("ANTIPHON_TEST_BROKER must be container or binary")
     if wanted == "container" or (not wanted and docker_answers()):
-        # Its cleaning container is one more image to pull; the fixtures stop what they start.
-        os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
         return ContainerMosquitto
     if wanted == "binary" or find_mosquitto() is not None:
         return BinaryMosquitto
