@@ -1,0 +1,191 @@
+"""A whole federation in one process and in virtual time: the real coordinator and the real agents over a
+broker in memory.
+
+Training takes as long as the member says, not as long as the CPU needs: the trainer's code runs at once, and
+its result is handed over after so many virtual seconds. Keys are drawn from the operating system as always,
+so the bytes of frames differ between two runs; what happens, and when, does not.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+from antiphon.agents.service import Agent
+from antiphon.agents.settings import AgentIdentity, AgentSettings
+from antiphon.agents.status import Counters
+from antiphon.agents.trainer import Array, Trainer, TrainingContext, TrainingResult
+from antiphon.broker_config.environment import Environment
+from antiphon.broker_config.folders import RosterEntry
+from antiphon.codecs.sealing import SecretKey, SigningKey
+from antiphon.coordinator.keys import Identity
+from antiphon.coordinator.service import Coordinator, Summary
+from antiphon.coordinator.settings import CoordinatorSettings
+from antiphon.simulation.clock import run, virtual_environment
+from antiphon.simulation.memory_broker import MemoryBroker
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One agent of a simulated federation.
+
+    Attributes:
+        id: Its name.
+        trainer: Makes its trainer.
+        seconds: Virtual seconds that each training takes; infinity: it never comes back.
+        joins: Virtual seconds after the coordinator when it starts.
+        settings: The agent's.
+    """
+
+    id: str
+    trainer: Callable[[], Trainer]
+    seconds: float = 1.0
+    joins: float = 0.0
+    settings: AgentSettings = field(default_factory=AgentSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        summary: The coordinator's.
+        events: Its events, in order.
+        counters: What each agent did, by id.
+        trainers: The agents' trainers, by id.
+    """
+
+    summary: Summary
+    events: list[dict[str, Any]]
+    counters: Mapping[str, Counters]
+    trainers: Mapping[str, Trainer]
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """The events of one kind."""
+        return [each for each in self.events if each["event"] == event]
+
+
+def simulate(
+    members: Sequence[Member],
+    seconds: float,
+    folder: Path,
+    *,
+    initial: Mapping[str, Array],
+    settings: CoordinatorSettings | None = None,
+    broker: Callable[[], MemoryBroker] = MemoryBroker,
+    seed: int = 0,
+) -> Outcome:
+    """Run a federation until its coordinator's end condition, at most for so many virtual seconds.
+
+    Args:
+        members: The agents.
+        seconds: Virtual seconds until everybody is stopped.
+        folder: For everybody's files; each has a folder of its own in it.
+        initial: Parameters of version 0.
+        settings: The coordinator's.
+        broker: Makes the broker: latency, bandwidth.
+        seed: Decides every draw but the keys.
+
+    Raises:
+        ConfigError: Out of the coordinator or an agent.
+    """
+
+    async def main() -> Outcome:
+        return await federate(members, seconds, folder, initial, settings or CoordinatorSettings(), broker())
+
+    return run(main, seed)
+
+
+async def federate(
+    members: Sequence[Member],
+    seconds: float,
+    folder: Path,
+    initial: Mapping[str, Array],
+    settings: CoordinatorSettings,
+    broker: MemoryBroker,
+) -> Outcome:
+    """As `simulate`, in a virtual loop that runs already."""
+    keys = {member.id: SecretKey.generate() for member in members}
+    roster = {id: RosterEntry(id, key.public) for id, key in keys.items()}
+    identity = Identity("simulation", SecretKey.generate(), SigningKey.generate())
+    events: list[dict[str, Any]] = []
+    coordinator = Coordinator(
+        settings,
+        identity,
+        lambda: roster,
+        initial,
+        folder / "federation",
+        broker.connect,
+        virtual_environment(party="coordinator"),
+        listen=events.append,
+    )
+    agents: dict[str, Agent] = {}
+    trainers: dict[str, Trainer] = {}
+    for member in members:
+        known = AgentIdentity(
+            member.id, identity.federation, keys[member.id], identity.secret.public, identity.signing.public
+        )
+        timed = _Timed(member.trainer(), member.seconds)
+        trainers[member.id] = timed.trainer
+        environment = timed.slow(virtual_environment(party=member.id))
+        place = folder / member.id
+        agents[member.id] = Agent(member.settings, known, timed, place, broker.connect, environment)
+    async with asyncio.TaskGroup() as group:
+        lead = group.create_task(coordinator.run(), name="coordinator")
+        for member in members:
+            group.create_task(_join(agents[member.id], member.joins), name=member.id)
+        await asyncio.wait([lead], timeout=seconds)
+        coordinator.stop()
+        summary = await lead
+        for agent in agents.values():
+            agent.stop()
+    return Outcome(summary, events, {id: agent.counters for id, agent in agents.items()}, trainers)
+
+
+async def _join(agent: Agent, after: float) -> None:
+    await asyncio.sleep(after)
+    await agent.run()
+
+
+class _Timed:
+    """A trainer whose trainings owe virtual time, which the environment that runs them pays."""
+
+    def __init__(self, trainer: Trainer, seconds: float) -> None:
+        self.trainer, self._seconds = trainer, seconds
+        self._owed = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods that a trainer may have."""
+        return getattr(self.trainer, name)
+
+    def get_model_params(self) -> Mapping[str, Array]:
+        return self.trainer.get_model_params()
+
+    def update_model_params(self, params: Mapping[str, Array]) -> None:
+        self.trainer.update_model_params(params)
+
+    def train_model(self, context: TrainingContext) -> TrainingResult:
+        self._owed += self._seconds
+        return self.trainer.train_model(context)
+
+    def slow(self, environment: Environment) -> Environment:
+        """The environment, in which training takes its time."""
+
+        def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Awaitable[Result]:
+            return self._pay(environment.run(function, *arguments))
+
+        return replace(environment, run=run)
+
+    async def _pay(self, job: Awaitable[Result]) -> Result:
+        result = await job
+        owed, self._owed = self._owed, 0.0
+        if math.isinf(owed):
+            await asyncio.Event().wait()
+        elif owed:
+            await asyncio.sleep(owed)
+        return result

@@ -1,0 +1,81 @@
+"""Whole federations in virtual time."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from antiphon.agents.trainer import TrainingContext, TrainingResult
+from antiphon.coordinator.settings import CoordinatorSettings, End
+from antiphon.simulation.federation import Member, Outcome, simulate
+
+INITIAL = {"w": np.zeros(60, np.float32)}
+
+
+class Counter:
+    """Adds one to everything."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, NDArray[Any]] = dict(INITIAL)
+
+    def get_model_params(self) -> Mapping[str, NDArray[Any]]:
+        return self.params
+
+    def update_model_params(self, params: Mapping[str, NDArray[Any]]) -> None:
+        self.params = dict(params)
+
+    def train_model(self, context: TrainingContext) -> TrainingResult:
+        self.params = {"w": self.params["w"] + 1}
+        return TrainingResult(examples=10)
+
+
+def federation(members: list[Member], seconds: float, folder: Path, seed: int = 0, **more: Any) -> Outcome:
+    """A run with the fewest surprises."""
+    settings = CoordinatorSettings(durability="rename", **more)
+    return simulate(members, seconds, folder, initial=INITIAL, settings=settings, seed=seed)
+
+
+def awake(count: int, seconds: float = 20.0) -> list[Member]:
+    """So many agents that answer."""
+    return [Member(f"agent-{number}", Counter, seconds + number) for number in range(count)]
+
+
+def test_agents_make_versions_until_the_time_is_up(tmp_path: Path) -> None:
+    outcome = federation(awake(3), 300, tmp_path)
+    assert outcome.summary.version >= 10
+    assert outcome.summary.applied > 20
+    assert all(counters.applied > 5 for counters in outcome.counters.values())
+
+
+def test_end_condition_ends_the_run_early(tmp_path: Path) -> None:
+    outcome = federation(awake(2), math.inf, tmp_path, end=End(max_versions=3, linger=1))
+    assert outcome.summary.version == 3
+    assert len(outcome.named("version")) >= 3
+
+
+def test_one_asleep_for_ever_costs_the_others_nothing(tmp_path: Path) -> None:
+    sleeper = Member("sleeper", Counter, math.inf)
+    seven = federation(awake(7), 600, tmp_path / "seven")
+    eight = federation([*awake(7), sleeper], 600, tmp_path / "eight")
+    assert eight.counters["sleeper"].sent == 0
+    assert eight.summary.version == seven.summary.version > 50
+
+
+def test_late_joiner_takes_part(tmp_path: Path) -> None:
+    late = Member("late", Counter, 20, joins=200)
+    outcome = federation([*awake(2), late], 600, tmp_path)
+    assert outcome.counters["late"].applied > 3
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_same_seed_same_history(tmp_path: Path, seed: int) -> None:
+    def history(folder: str) -> list[tuple[Any, ...]]:
+        outcome = federation(awake(3), 200, tmp_path / folder, seed)
+        names = ("event", "timestamp", "agent", "version", "digest")
+        return [tuple(event.get(name) for name in names) for event in outcome.events]
+
+    assert history("one") == history("two")
