@@ -139,6 +139,8 @@ class Announcements:
             return
         self.current = found
         self._line.run = found.run
+        if self._newest[0] != found.run:
+            self._newest = (found.run, found.term, found.number)
         self._judge()
         self._line.bell.ring()
 

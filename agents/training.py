@@ -101,9 +101,9 @@ def train(trainer: Trainer, model: Model, context: TrainingContext) -> Trained:
     result = _checked(call("train_model", trainer.train_model, context))
     metrics.update(_numbers("train_model", result.metrics))
     delta, exact = _pack(model.schema, trainer)
-    np.subtract(delta, model.vector, out=delta)
-    # Both are finite, but their difference may overflow.
-    _check_finite(delta)
+    with np.errstate(over="ignore"):
+        np.subtract(delta, model.vector, out=delta)
+    _check_finite(delta)  # both were finite, but their difference may have overflown
     return Trained(delta, exact, result, metrics)
 
 

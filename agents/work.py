@@ -55,7 +55,7 @@ class Work:
         self._counters, self._reporter, self._sending = counters, reporter, sending
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
-        self._unusable = b""  # digest of a version that cannot be read
+        self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
         self._failures, self._until, self._trouble = 0, float("-inf"), ""
         self._stopping = False
         self.busy = False
@@ -85,7 +85,7 @@ class Work:
             except StateError as error:
                 self._pause("disk trouble", str(error))
             except PeerError as error:
-                self._unusable = version.digest
+                self._unusable = (version.transfer, version.digest)
                 log.error("version %d cannot be used: %s", version.number, error)
 
     async def _due(self, version: Announcement | None) -> str:
@@ -97,7 +97,7 @@ class Work:
             trouble = "the broker serves an old announcement"
         elif self._line.now < self._until:
             trouble = self._trouble
-        elif self._announcements.trained(version) or version.digest == self._unusable:
+        elif self._announcements.trained(version) or (version.transfer, version.digest) == self._unusable:
             pass
         elif version.number >= 0:
             task = "train"

@@ -213,7 +213,8 @@ class Peer:
         encoded = encodings.encode(vector, own.dtype, np.random.default_rng(0))
         cuts = chunks.plan(own, own.dtype, self.frame)
         payloads = [chunks.cut(own, own.dtype, encoded, exact, cut) for cut in cuts]
-        transfer = digest[:16]
+        self.counter += 1
+        transfer = digest[:12] + self.counter.to_bytes(4, "big")
         common = {
             "number": number,
             "digest": digest,
