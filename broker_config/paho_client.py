@@ -4,9 +4,12 @@ A client serves one session and is then thrown away: paho queues what is publish
 and sends all of it in one burst after a reconnect, whatever the limits; a new client has nothing to send.
 """
 
+import asyncio
 import os
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from typing import Any
 
 from paho.mqtt.client import Client
@@ -81,12 +84,51 @@ def make_client(
     return client
 
 
-def connect(client: Client, address: BrokerAddress, limits: Limits) -> None:
-    """Open the line and send CONNECT. Blocks: for a thread.
+async def connect(client: Client, address: BrokerAddress, limits: Limits) -> None:
+    """Open the line and send CONNECT, in a thread that nobody ever has to wait for: a name's lookup may hang
+    for minutes.
+
+    Cancelled, it leaves nothing open.
 
     Raises:
         OSError: Nobody there, timeout, TLS, or the WebSocket handshake failed.
     """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: OSError | None) -> None:
+        if outcome.cancelled():
+            _close_socket(client)
+        elif error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    def work() -> None:
+        error: OSError | None = None
+        try:
+            _connect(client, address, limits)
+        except OSError as caught:
+            error = caught
+        except (ValueError, UnicodeError, ssl.SSLError) as caught:
+            error = OSError(str(caught))
+        try:
+            loop.call_soon_threadsafe(tell, error)
+        except RuntimeError:  # the event loop ended meanwhile
+            _close_socket(client)
+
+    threading.Thread(target=work, name="antiphon connect", daemon=True).start()
+    await outcome
+
+
+def _close_socket(client: Client) -> None:
+    sock = client.socket()
+    if sock is not None:
+        with suppress(OSError):
+            sock.close()
+
+
+def _connect(client: Client, address: BrokerAddress, limits: Limits) -> None:
     port = address.port or 1  # paho wants one for a Unix socket too
     if client.protocol is MQTTProtocolVersion.MQTTv5:
         client.connect(address.host, port, limits.keepalive, clean_start=True)

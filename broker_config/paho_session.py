@@ -7,8 +7,6 @@ even if nobody waits for the answer any more: paho still holds it.
 """
 
 import asyncio
-import ssl
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from antiphon.broker_config import paho_client
 from antiphon.broker_config.connection import (
     LARGEST_PACKET,
     PUBLISH_OVERHEAD,
@@ -29,6 +26,7 @@ from antiphon.broker_config.connection import (
     Message,
 )
 from antiphon.broker_config.lanes import Lanes
+from antiphon.broker_config.paho_client import connect
 from antiphon.broker_config.paho_loop import PahoLoop
 from antiphon.codecs.errors import NotConnected, PacketTooLarge, PublishRefused
 
@@ -112,7 +110,7 @@ class PahoSession:
         """
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
-                await _in_thread(self._client, address, self._limits)
+                await connect(self._client, address, self._limits)
             self._driver.attach()
             async with asyncio.timeout(self._limits.connect_timeout):
                 return await self._answer
@@ -283,44 +281,3 @@ class PahoSession:
 def _resolve(answer: asyncio.Future[int], code: int) -> None:
     if not answer.done():
         answer.set_result(code)
-
-
-async def _in_thread(client: Client, address: BrokerAddress, limits: Limits) -> None:
-    """Connect in a thread that nobody ever has to wait for: a lookup of a name may hang for minutes.
-
-    Raises:
-        OSError: As `antiphon.broker_config.paho_client.connect`.
-    """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: OSError | None) -> None:
-        if outcome.cancelled():
-            _close_socket(client)
-        elif error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(None)
-
-    def work() -> None:
-        error: OSError | None = None
-        try:
-            paho_client.connect(client, address, limits)
-        except OSError as caught:
-            error = caught
-        except (ValueError, UnicodeError, ssl.SSLError) as caught:
-            error = OSError(str(caught))
-        try:
-            loop.call_soon_threadsafe(tell, error)
-        except RuntimeError:  # the event loop ended meanwhile
-            _close_socket(client)
-
-    threading.Thread(target=work, name="antiphon connect", daemon=True).start()
-    await outcome
-
-
-def _close_socket(client: Client) -> None:
-    sock = client.socket()
-    if sock is not None:
-        with suppress(OSError):
-            sock.close()

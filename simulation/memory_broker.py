@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from antiphon.broker_config.access import matches
 from antiphon.broker_config.connection import LARGEST_PACKET, PUBLISH_OVERHEAD, Limits, Message, Will
 from antiphon.broker_config.reconnect import TAKEN_OVER
-from antiphon.simulation.matching import is_wildcard, matches, valid_filter
+from antiphon.simulation.matching import is_wildcard, valid_filter
 from antiphon.simulation.memory_connection import MemoryConnection
 from antiphon.simulation.pipe import Line, Pipe
 from antiphon.simulation.session import Client, Session

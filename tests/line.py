@@ -17,7 +17,7 @@ class Line:
         old: How it meets an MQTT 5 CONNECT: passes it on, closes the line, refuses the version, or talks
             rubbish.
         protocols: The protocol versions that clients tried, in order.
-        tried: Set by each try; for tests to clear.
+        tried, left: Set by each try, and by each end of a line; for tests to clear.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Line:
         self._flowing.set()
         self.old: Literal["", "closes", "refuses", "babbles"] = ""
         self.protocols: list[int] = []
-        self.tried = asyncio.Event()
+        self.tried, self.left = asyncio.Event(), asyncio.Event()
         self._clients: list[asyncio.StreamWriter] = []
 
     @property
@@ -81,6 +81,7 @@ class Line:
             pass  # a line that breaks is what this is for; asyncio complains about cancelled servers
         finally:
             writer.close()
+            self.left.set()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeting = await reader.read(4096)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from antiphon.simulation.matching import is_wildcard, matches, valid_filter
+from antiphon.broker_config.access import matches
+from antiphon.simulation.matching import is_wildcard, valid_filter
 
 
 @pytest.mark.parametrize(
