@@ -68,6 +68,8 @@ class Delivery:
             flight.answered(receipt, self._line.now)
         elif receipt.type == "refused" and receipt.reason == "unknown-key":
             self._anew = True
+        else:
+            flight.ended(self._line.now)
         self._line.bell.ring()
 
     def hurry(self) -> None:

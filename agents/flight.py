@@ -125,6 +125,12 @@ class Flight:
         self._again(now)
         return OfferNow(send)
 
+    def ended(self, now: float) -> None:
+        """Something final was said; for an update that travels inside its offer it is the first answer."""
+        started = self._sent_at.pop(0, None)
+        if started is not None:
+            self._trip.sample(now - started)
+
     def _again(self, now: float) -> None:
         self._due = now + backoff(self._trip.rto, self.longest, self._tries, self._rng)
         self._tries += 1

@@ -13,10 +13,14 @@ from antiphon.agents.line import NO_RUN, Line
 from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.pace import backoff
 from antiphon.broker_config.topics import COORDINATOR
-from antiphon.codecs.errors import TransportError
+from antiphon.codecs.errors import PublishRefused, TransportError
 from antiphon.codecs.messages import Note, NoteType
 
 log = logging.getLogger("antiphon.agents")
+
+
+PATIENT = 5
+"""Greetings without an answer until a person hears of it: half a minute or so."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,9 @@ class Greeting:
                 continue
             try:
                 await self._session(line.session)
+            except PublishRefused as error:
+                log.warning("the broker does not let this agent say or hear what it must: %s", error)
+                await line.bell.wait(line.patience)
             except TransportError as error:
                 log.debug("the session needs another try: %s", error)
                 await line.bell.wait(line.settings.timers.rto)
@@ -79,6 +86,10 @@ class Greeting:
             run = line.run if due.hellos % 2 == 0 else NO_RUN
             due.hello = now + backoff(line.trip.rto, line.patience, due.hellos, line.environment.rng)
             due.hellos += 1
+            if due.hellos == PATIENT:
+                log.warning(
+                    "the coordinator does not answer: it is not running, or has not admitted this agent"
+                )
             await line.note(self._note("hello"), run=run)
         if now >= due.ask:
             due.ask = now + timers.ask

@@ -58,11 +58,11 @@ class Inbox:
         async for event in line.connection.events():
             match event:
                 case Connected(session):
-                    log.info("connected to the broker")
+                    log.debug("session %d with the broker", session)
                     line.session = session
                     line.bell.ring()
                 case Lost(reason):
-                    log.warning("connection lost: %s", reason)
+                    log.debug("connection lost: %s", reason)
                     line.session = 0
                     line.bell.ring()
                 case Message():
