@@ -66,7 +66,7 @@ class Slots:
 
     def free_at(self, now: float, hold: float) -> float:
         """When a slot is free at the latest, if nobody pins another; ``now`` if one is."""
-        return min(self._ready_at(n, now, hold) for n in self._others())
+        return max(now, min(self._ready_at(n, now, hold) for n in self._others()))
 
     def take(self, slot: int, publication: bytes, now: float) -> None:
         """The slot holds the newest version from now on."""

@@ -63,7 +63,8 @@ class Transfers:
         Another upload of the agent is dropped.
         """
         old = self._uploads.get(peer.id)
-        known = old is not None and old.transfer == upload.transfer
+        # Another one-time key makes another key of the update: what is here would not open together.
+        known = old is not None and old.transfer == upload.transfer and old.key == upload.key
         if old is not None and known:
             old.highest = max(old.highest, upload.highest)
             old.touched = _now()

@@ -53,6 +53,7 @@ class Sent:
     transfer: bytes
     key: SymmetricKey
     payloads: list[bytes]
+    frame: bytes
     send: int = 0
 
 
@@ -158,7 +159,10 @@ class Peer:
             self.retained.pop(topic, None)
             await self.connection.subscribe(topic)
         await self.until(lambda: all(topic in self.retained for topic in wanted))
-        pages = [messages.decode(self.open_model(self.retained[t]), messages.Page, LIMIT) for t in wanted[: said.pages]]
+        pages = [
+            messages.decode(self.open_model(self.retained[t]), messages.Page, LIMIT)
+            for t in wanted[: said.pages]
+        ]
         assert frames.frame_digest(self.retained[wanted[0]]) == said.page
         others = b"".join(frames.frame_digest(self.retained[t]) for t in wanted[1 : said.pages])
         assert pages[0].others == others
@@ -233,15 +237,15 @@ class Peer:
         transfer = self.transfers.to_bytes(16, "big")
         said, one_time = self.announcement, SecretKey.generate()
         key = sealing.update_key(self.pair, transfer, one_time, said.epoch)
-        sent = Sent(offer, transfer, key, payloads)
         full = replace(
             self.header(Kind.OFFER),
             key_id=sealing.epoch_id(said.epoch),
             transfer=transfer,
             one_time=one_time.public,
         )
-        await self.say(frames.seal_frame(replace(full, **header), key, messages.encode(offer)))
-        return sent
+        frame = frames.seal_frame(replace(full, **header), key, messages.encode(offer))
+        await self.say(frame)
+        return Sent(offer, transfer, key, payloads, frame)
 
     async def chunk(self, sent: Sent, index: int, payload: bytes | None = None) -> None:
         """Send one chunk of an update."""
@@ -259,16 +263,17 @@ class Peer:
     async def note(self, **fields: Any) -> None:
         """Send a note."""
         self.counter += 1
-        body = Note(**{"incarnation": self.incarnation, "counter": self.counter, **fields})
+        plain: dict[str, Any] = {"incarnation": self.incarnation, "counter": self.counter, **fields}
+        body = Note(**plain)
         key = sealing.purpose_key(self.pair, "note", self.id.encode())
         run = self.announcement.run if self.raw else NO_ID
-        await self.say(frames.seal_frame(replace(self.header(Kind.NOTE), run=run), key, messages.encode(body)))
+        await self.say(
+            frames.seal_frame(replace(self.header(Kind.NOTE), run=run), key, messages.encode(body))
+        )
 
     def header(self, kind: Kind) -> Header:
         run = self.announcement.run if self.raw else NO_ID
-        return Header(
-            WIRE, self.identity.federation, run, self.id, COORDINATOR, kind, b"", NO_ID, 0, 1
-        )
+        return Header(WIRE, self.identity.federation, run, self.id, COORDINATOR, kind, b"", NO_ID, 0, 1)
 
     async def say(self, data: bytes, *, retain: bool = False) -> None:
         await self.connection.publish(self.topics.updates(self.id), data, retain=retain)

@@ -1,0 +1,65 @@
+"""What waits to be merged, and who weighed how much."""
+
+from pathlib import Path
+
+from antiphon.codecs.messages import Offer, UpdateId
+from antiphon.codecs.schema import infer
+from antiphon.codecs.sealing import SymmetricKey
+from antiphon.coordinator.aggregation.history import Arrival
+from antiphon.coordinator.buffer import Accepted, Buffer, Influence
+from antiphon.coordinator.checking import Checked
+from antiphon.coordinator.spool import Update
+
+
+def accepted(agent: str, sequence: int) -> Accepted:
+    offer = Offer(
+        incarnation=b"i" * 16,
+        sequence=sequence,
+        base=b"b" * 32,
+        base_number=0,
+        schema=b"s" * 32,
+        digest=b"d" * 32,
+        encoding="float32",
+        chunks=1,
+        size=1,
+        examples=1,
+    )
+    id = UpdateId(offer.incarnation, sequence)
+    key, schema = SymmetricKey(bytes(32)), infer({})
+    update = Update(agent, id, b"t" * 16, offer, schema, Path("x"), (), False, 1000, key)
+    import numpy as np
+
+    return Accepted(update, Checked((), np.zeros(0), 0.0), Arrival(agent, 0, 1, float(sequence)))
+
+
+def test_second_update_of_an_agent_waits_for_the_next_buffer() -> None:
+    buffer = Buffer()
+    one, two, three = accepted("a", 1), accepted("a", 2), accepted("b", 1)
+    for item in (one, two, three):
+        buffer.add(item)
+    assert buffer.batch() == [one, three]
+    assert buffer.count("a") == 2
+    buffer.remove([one, three])
+    assert buffer.batch() == [two]
+    assert buffer.of("a") == buffer.all() == [two]
+    assert len(buffer) == 1
+
+
+def test_influence_is_each_agents_share_of_all_weights() -> None:
+    influence = Influence()
+    assert influence.shares() == {}
+    assert influence.median_staleness("a") is None
+    influence.merged("a", 0, 1.0)
+    influence.merged("a", 4, 0.5)
+    influence.merged("b", 2, 0.5)
+    assert influence.shares() == {"a": 0.75, "b": 0.25}
+    assert influence.median_staleness("a") == 2.0
+    assert influence.applied("a") == 2
+    assert influence.applied("c") == 0
+    assert influence.recent_staleness() == [0, 4, 2]
+
+
+def test_weightless_updates_give_nobody_a_share() -> None:
+    influence = Influence()
+    influence.merged("a", 0, 0.0)
+    assert influence.shares() == {"a": 0.0}
