@@ -47,7 +47,7 @@ def plot_score(
         axes.axvline(when, color=GREY, linewidth=0.8, linestyle=":")
         axes.annotate(
             name,
-            (when, 0.02),
+            (when, 0.3),
             xycoords=("data", "axes fraction"),
             rotation=90,
             fontsize=8,

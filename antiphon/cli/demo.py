@@ -8,7 +8,7 @@ import typer
 
 from antiphon.demo import figures as ten
 from antiphon.demo.run import demo as run_demo
-from antiphon.demo.stage import Plan
+from antiphon.demo.stage import SECONDS, Plan
 from antiphon.demo.table import console
 
 
@@ -20,8 +20,11 @@ def demo(
     ] = Path("demo-output"),
     seconds: Annotated[
         float, typer.Option(help="How long the federation runs, on a machine that is not busy.")
-    ] = Plan.seconds,
+    ] = SECONDS,
     port: Annotated[int, typer.Option(help="Of the broker; 0 for any free one.", min=0, max=65535)] = 0,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="The broker that pip installs, even if mosquitto is here.")
+    ] = False,
     figures: Annotated[
         bool, typer.Option("--figures", help="Repeat it over ten splits and print all ten results.")
     ] = False,
@@ -36,6 +39,6 @@ def demo(
     if figures:
         with tempfile.TemporaryDirectory(prefix="antiphon-figures-") as folder:
             shorter = Plan(seconds=min(seconds, ten.SECONDS))
-            ten.figures(console(), dataset, range(10), shorter, Path(folder))
+            ten.figures(console(), dataset, range(10), shorter, Path(folder), embedded=embedded)
         return
-    run_demo(console(), dataset, seed, output, Plan(seconds=seconds), port)
+    run_demo(console(), dataset, seed, output, Plan(seconds=seconds), port, embedded=embedded)

@@ -91,6 +91,7 @@ class Board:
             self.version = max(self.version, _whole(values, "version", -1))
         elif (line := self.agents.get(client)) is not None:
             line.state, line.activity = _text(values, "state"), _text(values, "activity")
+            line.version = max(line.version, _whole(values, "version", -1))
 
     def _metrics(self, client: str, values: dict[str, Any]) -> None:
         if client == COORDINATOR:
@@ -100,7 +101,7 @@ class Board:
             for agent, line in self.agents.items():
                 line.influence = _number(values, f"influence_{agent}", line.influence)
         elif (line := self.agents.get(client)) is not None:
-            line.version = _whole(values, "version_trained", line.version)
+            line.version = max(line.version, _whole(values, "version_trained", -1))
             line.sent = _whole(values, "updates_sent", line.sent)
             line.rejected = _whole(values, "updates_rejected", line.rejected)
             line.sealed = _whole(values, "bytes_sent", line.sealed)
@@ -112,7 +113,7 @@ class Board:
             self.version = max(self.version, _whole(values, "version", -1))
             self._merged(values.get("agents"))
         agent = _text(values, "agent")
-        if kind in NOTES and agent in self.agents:
+        if kind in NOTES and agent in self.agents and _text(values, "reason") != "run-over":
             self.notes.append(NOTES[kind].format(agent=agent, reason=_text(values, "reason")))
 
     def _merged(self, agents: Any) -> None:

@@ -78,6 +78,7 @@ def credit(seed: int) -> Problem:
             "steps": str(LOCAL_STEPS),
             "rate": str(LOCAL_RATE),
         },
+        clip=None,
         data=DATA,
         write=write,
     )

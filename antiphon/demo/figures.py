@@ -35,7 +35,15 @@ class Figure:
     seconds: float
 
 
-def figures(console: Console, dataset: str, seeds: Sequence[int], plan: Plan, folder: Path) -> list[Figure]:
+def figures(
+    console: Console,
+    dataset: str,
+    seeds: Sequence[int],
+    plan: Plan,
+    folder: Path,
+    *,
+    embedded: bool = False,
+) -> list[Figure]:
     """Run one demo for each seed, and print the table.
 
     Args:
@@ -44,13 +52,14 @@ def figures(console: Console, dataset: str, seeds: Sequence[int], plan: Plan, fo
         seeds: One for each split.
         plan: Of each run.
         folder: For a folder of each run.
+        embedded: As for the demo.
 
     Raises:
         AntiphonError: As for the demo.
     """
     done: list[Figure] = []
     for seed in seeds:
-        outcome = quiet_demo(dataset, seed, folder / f"seed-{seed}", plan)
+        outcome = quiet_demo(dataset, seed, folder / f"seed-{seed}", plan, embedded=embedded)
         one = Figure(
             seed,
             outcome.pooled,

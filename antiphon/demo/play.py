@@ -74,7 +74,8 @@ async def play(stage: Stage, children: Children, screen: Display) -> Play:
         ChildFailed: A process ended that should not have.
         NothingHappens: No version came, or the end did not.
     """
-    children.start("broker", "broker", str(stage.federation), folder=stage.federation)
+    embedded = ["--embedded"] if stage.embedded else []
+    children.start("broker", "broker", str(stage.federation), *embedded, folder=stage.federation)
     await _until(lambda: listens(stage.port), children, "the broker did not start listening")
     run = Play(stage, children, screen, Board.of(stage.topics, [bank.id for bank in stage.problem.banks]))
     children.start("coordinator", "coordinator", str(stage.federation), folder=stage.federation)
@@ -85,9 +86,9 @@ async def play(stage: Stage, children: Children, screen: Display) -> Play:
     async with connection:
         watching = asyncio.create_task(_watch(connection, run.board), name="watch")
         try:
-            await _until(lambda: run.board.version > 0, children, "no version was made")
+            await _until(lambda: _lives(watching) and run.board.version > 0, children, "no version was made")
             run.began = _now()
-            await _acts(run)
+            await _acts(run, watching)
             await _curtain(run)
         finally:
             watching.cancel()
@@ -117,13 +118,21 @@ async def _until(happened: Callable[[], bool], children: Children, otherwise: st
         await asyncio.sleep(TICK / 5)
 
 
-async def _acts(run: Play) -> None:
+def _lives(watching: asyncio.Task[None]) -> bool:
+    """Pass on what ended the monitor: the broker may refuse it for good."""
+    if watching.done():
+        watching.result()
+    return True
+
+
+async def _acts(run: Play, watching: asyncio.Task[None]) -> None:
     """From the first version to the last."""
     plan = run.stage.plan
     agents = {bank.id for bank in run.stage.problem.banks}
     cues = list(CUES)
     while run.children.runs("coordinator"):
         run.children.check({"coordinator", *agents})
+        _lives(watching)
         progress = max(run.board.version / plan.versions, run.seconds / plan.budget)
         while cues and progress >= cues[0][1] and run.board.state != "over":
             _cue(run, cues.pop(0)[0])

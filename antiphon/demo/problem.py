@@ -45,6 +45,8 @@ class Problem:
             so "alone" and "pooled" are what this trainer can do at best.
         trainer: Reference of the agents' trainer factory.
         arguments: What the factory gets besides the data, the same for all.
+        clip: How many times as much a rare answer may count: the clip of the inverse-rate weights; None: as
+            often as there are banks.
         data: Name of a bank's data file.
         write: (place of a bank, its folder): writes its data file and those that all share.
     """
@@ -58,6 +60,7 @@ class Problem:
     make: Callable[[Dataset], GradientTrainer]
     trainer: str
     arguments: Mapping[str, str]
+    clip: float | None
     data: str
     write: Callable[[int, Path], None]
 

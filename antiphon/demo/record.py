@@ -1,6 +1,7 @@
 """What happened in a run, from the coordinator's event log: who was merged, how stale, with what weight."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,8 @@ class Record:
 
     versions: int
     shares: dict[str, Share]
-    rejected: int
+    rejected: Counter[str]
+    """Rejected updates by reason; "run-over" is what was left at the end."""
 
     @property
     def staleness(self) -> list[int]:
@@ -51,14 +53,15 @@ class Record:
 def read_record(path: Path, agents: Iterable[str]) -> Record:
     """Read ``events.jsonl``; a last line that is cut off is left out, and so is what is no event."""
     shares = {agent: Share() for agent in agents}
-    versions = rejected = 0
+    versions, rejected = 0, Counter[str]()
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             event: Any = json.loads(line)
         except ValueError:
             continue
         kind = event.get("event")
-        rejected += kind == "rejected"
+        if kind == "rejected":
+            rejected[str(event.get("reason"))] += 1
         if kind == "version":
             versions = max(versions, int(event.get("version", 0)))
             _add(shares, cast("dict[str, Any]", event))

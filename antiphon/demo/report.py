@@ -21,6 +21,7 @@ def report(console: Console, outcome: Outcome, pictures: Mapping[str, Path]) -> 
     def say(text: str = "") -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    say()
     console.print(bank_table(outcome.board, problem.banks, stage.parts, problem.holder, outcome.alone))
     say()
     console.print(scores(outcome))

@@ -1,6 +1,7 @@
 """The whole demo: set the stage, play, compare, report."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +23,16 @@ DATASETS: Mapping[str, Callable[[int], Problem]] = MappingProxyType({"credit": c
 """The problems, by the name that people type; each takes a seed."""
 
 
-def demo(console: Console, dataset: str, seed: int, folder: Path, plan: Plan, port: int = 0) -> Outcome:
+def demo(
+    console: Console,
+    dataset: str,
+    seed: int,
+    folder: Path,
+    plan: Plan,
+    port: int = 0,
+    *,
+    embedded: bool = False,
+) -> Outcome:
     """Run one demo and print all about it.
 
     Args:
@@ -32,12 +42,13 @@ def demo(console: Console, dataset: str, seed: int, folder: Path, plan: Plan, po
         folder: For everything that is written; replaced if a demo made it.
         plan: How long it takes.
         port: Of the broker, on the loopback; 0 for any free one.
+        embedded: Use the broker that pip installs, even where mosquitto is.
 
     Raises:
         ConfigError: An argument is not usable, or something is not installed.
         AntiphonError: A process failed, or nothing happened.
     """
-    stage = _staged(dataset, seed, folder, plan, port)
+    stage = _staged(dataset, seed, folder, plan, port, embedded)
     introduce(console, stage)
     outcome = perform(stage, display(console))
     save_summary(stage, outcome.summary())
@@ -45,20 +56,21 @@ def demo(console: Console, dataset: str, seed: int, folder: Path, plan: Plan, po
     return outcome
 
 
-def quiet_demo(dataset: str, seed: int, folder: Path, plan: Plan) -> Outcome:
+def quiet_demo(dataset: str, seed: int, folder: Path, plan: Plan, *, embedded: bool = False) -> Outcome:
     """Run one demo without a word."""
-    stage = _staged(dataset, seed, folder, plan, 0)
+    stage = _staged(dataset, seed, folder, plan, 0, embedded)
     return perform(stage, PlainDisplay(Console(quiet=True)))
 
 
-def _staged(dataset: str, seed: int, folder: Path, plan: Plan, port: int) -> Stage:
+def _staged(dataset: str, seed: int, folder: Path, plan: Plan, port: int, embedded: bool) -> Stage:
     if dataset not in DATASETS:
         raise ConfigError(f"--dataset {dataset}: use {' or '.join(DATASETS)}")
-    return prepare(DATASETS[dataset](seed), plan, folder.resolve(), free_port(port))
+    return prepare(DATASETS[dataset](seed), plan, folder.resolve(), free_port(port), embedded=embedded)
 
 
 def perform(stage: Stage, screen: Display) -> Outcome:
     """Run the processes; they have all ended when this returns or raises."""
+    logging.getLogger("antiphon").addHandler(logging.NullHandler())  # the screen is taken; children have logs
     with Children(stage.folder / "logs") as children, screen:
         run = asyncio.run(play(stage, children, screen))
     return conclude(run)

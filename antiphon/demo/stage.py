@@ -26,6 +26,8 @@ MARK = ".antiphon-demo"
 K = 4
 """Updates in a version."""
 
+SECONDS = 28.0
+
 SLOWNESS = 20.0
 
 LINGER = 2.0
@@ -34,7 +36,7 @@ LINGER = 2.0
 _BUSY = 6.5
 """Banks at work on average, besides the slow one: one is late, one is away for a while."""
 
-_SHARE = 0.75
+_SHARE = 0.9
 """Share of a bank's cycle that is training; the rest is Python, sealing and the broker."""
 
 
@@ -47,8 +49,8 @@ class Plan:
         versions: Number of the last version.
     """
 
-    seconds: float = 25.0
-    versions: int = 120
+    seconds: float = SECONDS
+    versions: int = 160
 
     def __post_init__(self) -> None:
         """Refuse what leaves no time for the story.
@@ -69,7 +71,7 @@ class Plan:
     @property
     def budget(self) -> float:
         """Seconds after which the run ends with however many versions there are."""
-        return max(2 * self.seconds, self.seconds + 15)
+        return max(1.75 * self.seconds, self.seconds + 15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Stage:
         address: The broker, as the demo's own table sees it.
         monitor: Password of the broker user ``monitor``, for whoever wants to look.
         topics: The federation's.
+        embedded: Use the broker that pip installs, even where mosquitto is.
     """
 
     problem: Problem
@@ -93,6 +96,7 @@ class Stage:
     address: BrokerAddress
     monitor: str = field(repr=False)
     topics: Topics
+    embedded: bool = False
 
     @property
     def federation(self) -> Path:
@@ -151,7 +155,7 @@ def clear(folder: Path) -> Path:
     return folder
 
 
-def prepare(problem: Problem, plan: Plan, folder: Path, port: int) -> Stage:
+def prepare(problem: Problem, plan: Plan, folder: Path, port: int, *, embedded: bool = False) -> Stage:
     """Make the federation, its banks and their files in ``folder``, which is `clear`ed first.
 
     Raises:
@@ -172,6 +176,7 @@ def prepare(problem: Problem, plan: Plan, folder: Path, port: int) -> Stage:
         address=BrokerAddress(url, ADMIN, passwords.monitors[ADMIN]),
         monitor=passwords.monitors[MONITOR],
         topics=Topics(),
+        embedded=embedded,
     )
     for place, bank in enumerate(problem.banks):
         own = stage.bank(bank.id)
@@ -183,6 +188,7 @@ def prepare(problem: Problem, plan: Plan, folder: Path, port: int) -> Stage:
 
 def coordinator_toml(problem: Problem, plan: Plan, url: str) -> str:
     """Return the coordinator's settings; ``docs/demo.md`` says why these."""
+    clip = "" if problem.clip is None else f", clip = {problem.clip}"
     return f"""\
 # Written by `antiphon demo`.
 preset = "fedbuff"
@@ -193,7 +199,7 @@ url = {quote(url)}
 
 [aggregation]
 k = {K}
-fairness = "inverse-rate"
+fairness = {{ kind = "inverse-rate"{clip} }}
 examples = {{ kind = "bounded", reference = {problem.reference:.1f}, bound = 10.0 }}
 
 [end]

@@ -15,7 +15,7 @@ from antiphon.demo.problem import Bank
 
 WIDTH = 80
 
-STATES = {"": "not here yet", "lost": "lost", "offline": "offline", "over": "done"}
+STATES = {"": "not here yet"}
 COLOURS = {"not here yet": "dim", "lost": "red", "offline": "yellow", "done": "dim", "training": "green"}
 
 
@@ -56,7 +56,7 @@ def bank_table(
         table.add_row(
             bank.id,
             str(len(bank.rows)),
-            state_of(line),
+            state_of(line, over=board.state == "over"),
             str(line.version) if line.version >= 0 else "-",
             str(line.applied),
             f"{100 * line.influence:.1f} %",
@@ -66,10 +66,10 @@ def bank_table(
     return table
 
 
-def state_of(line: Line) -> Text:
-    """Return an agent's state as a coloured word."""
+def state_of(line: Line, *, over: bool) -> Text:
+    """Return an agent's state as a coloured word; who left after the run was ``over`` is done."""
     word = line.activity if line.state == "online" else STATES.get(line.state, line.state)
-    word = word or "online"
+    word = "done" if over and line.state == "offline" else word or "online"
     return Text(word, style=COLOURS.get(word, ""))
 
 

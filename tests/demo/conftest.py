@@ -1,5 +1,6 @@
 """A small problem and a finished run, for tests that need neither processes nor a broker."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def outcome(stage: Stage) -> Outcome:
     return Outcome(
         stage=stage,
         board=Board(Topics(), lines, "over", 7, 24),
-        record=Record(7, shares, 0),
+        record=Record(7, shares, Counter()),
         federated=0.801,
         pooled=0.806,
         alone={id: 0.6 + 0.01 * place for place, id in enumerate(ids)},

@@ -70,6 +70,7 @@ def test_events_worth_a_line_are_kept_until_taken(board: Board) -> None:
     send(board, TOPICS.events, event="accepted", agent="a")
     send(board, TOPICS.events, event="rejected", agent="b", reason="norm")
     send(board, TOPICS.events, event="joined", agent="stranger")
+    send(board, TOPICS.events, event="rejected", agent="b", reason="run-over")
     assert board.take_notes() == ["a is here", "an update of b is rejected: norm"]
     assert board.take_notes() == []
 

@@ -17,7 +17,7 @@ def test_all_splits_are_shown_and_the_means_below(
 ) -> None:
     folders: list[Path] = []
 
-    def run(dataset: str, seed: int, folder: Path, plan: Plan) -> Outcome:
+    def run(dataset: str, seed: int, folder: Path, plan: Plan, *, embedded: bool) -> Outcome:
         folders.append(folder)
         return replace(outcome, pooled=0.8 + 0.01 * seed, federated=0.8)
 

@@ -16,7 +16,7 @@ def test_updates_staleness_and_weights_by_agent(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text("\n".join(json.dumps(event) for event in events) + '\n{"event": "vers')
     record = read_record(path, ["a", "b"])
-    assert (record.versions, record.rejected) == (2, 1)
+    assert (record.versions, record.rejected) == (2, {"norm": 1})
     assert record.shares["a"].updates == 2
     assert sorted(record.staleness) == [0, 0, 1]
     assert (record.influence("a"), record.influence("b")) == (0.75, 0.25)

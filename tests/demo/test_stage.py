@@ -2,6 +2,8 @@
 
 import shlex
 import stat
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,22 @@ import pytest
 from antiphon.broker_config.folders import load_roster, open_federation
 from antiphon.broker_config.settings import read
 from antiphon.codecs.errors import ConfigError
+from antiphon.coordinator.aggregation.fairness import InverseRate
 from antiphon.coordinator.aggregation.presets import build_rule
 from antiphon.coordinator.models import load
 from antiphon.coordinator.settings import CoordinatorSettings
 from antiphon.demo.problem import SLOW, Problem
-from antiphon.demo.stage import MARK, Plan, Stage, agent_command, clear, prepare, quote_shell, save_summary
+from antiphon.demo.stage import (
+    MARK,
+    Plan,
+    Stage,
+    agent_command,
+    clear,
+    coordinator_toml,
+    prepare,
+    quote_shell,
+    save_summary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +41,15 @@ def test_federation_is_complete_and_every_bank_is_admitted(made: Stage) -> None:
     settings.check()
     assert (federation.name, federation.initial) == ("credit", made.federation / "initial.safetensors")
     assert sorted(load_roster(made.federation)) == sorted(bank.id for bank in made.problem.banks)
-    assert (settings.end.max_versions, settings.aggregation["k"]) == (120, 4)
+    assert (settings.end.max_versions, settings.aggregation["k"]) == (160, 4)
     rule = build_rule(settings.preset, settings.aggregation)
     assert "InverseRate" in repr(rule.fairness)
     assert load(made.federation / "initial.safetensors")["weights"].shape == (57, 1)
+
+
+def test_clip_of_a_problem_reaches_the_rule(problem: Problem) -> None:
+    text = coordinator_toml(replace(problem, clip=2.0), Plan(), "mqtt://127.0.0.1")
+    assert build_rule("fedbuff", tomllib.loads(text)["aggregation"]).fairness == InverseRate(clip=2.0)
 
 
 def test_bank_has_its_own_rows_and_its_own_keys_and_nothing_else(made: Stage) -> None:

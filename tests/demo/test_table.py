@@ -56,12 +56,17 @@ def test_words_in_the_table_are_never_cut_off(problem: Problem) -> None:
         (Line("online", "pulling"), "pulling"),
         (Line("online"), "online"),
         (Line("lost"), "lost"),
-        (Line("over"), "done"),
+        (Line("offline"), "offline"),
         (Line("something new"), "something new"),
     ],
 )
 def test_state_is_a_word(line: Line, word: str) -> None:
-    assert state_of(line).plain == word
+    assert state_of(line, over=False).plain == word
+
+
+def test_who_leaves_after_the_end_is_done_and_who_is_lost_stays_lost() -> None:
+    assert state_of(Line("offline"), over=True).plain == "done"
+    assert state_of(Line("lost"), over=True).plain == "lost"
 
 
 def test_headline_names_the_score_once_it_is_known(problem: Problem) -> None:
