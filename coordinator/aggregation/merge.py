@@ -8,12 +8,12 @@ Not done here: opening, decoding and checking updates.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.codecs.errors import Rejected
+from antiphon.codecs.schema import Span
 from antiphon.coordinator.aggregation.anchor import Current, Floats, anchored
 from antiphon.coordinator.aggregation.combine import accumulate
 from antiphon.coordinator.aggregation.plan import Plan
@@ -22,30 +22,6 @@ from antiphon.coordinator.aggregation.step import move, vector_count
 
 PIECE = 64 * 1024
 """Elements merged at a time: the float64 temporaries of a piece (512 KiB each) stay in a core's cache."""
-
-
-class Span(Protocol):
-    """A run of elements of one role; `antiphon.codecs.schema.Span` is one."""
-
-    @property
-    def start(self) -> int:
-        """First element, relative to the range."""
-        ...
-
-    @property
-    def stop(self) -> int:
-        """One past the last element."""
-        ...
-
-    @property
-    def role(self) -> str:
-        """ "weight" or "statistic"."""
-        ...
-
-    @property
-    def floor(self) -> bool:
-        """Never below 0: a variance."""
-        ...
 
 
 class Unmergeable(Rejected):

@@ -19,7 +19,7 @@ from antiphon.coordinator.aggregation.examples import Shares
 from antiphon.coordinator.aggregation.rule import AXES, Rule, check, kind_of
 from antiphon.coordinator.aggregation.staleness import Constant, Polynomial
 from antiphon.coordinator.aggregation.step import Adagrad, Adam, Add, Yogi
-from antiphon.coordinator.aggregation.trigger import Every, Quorum, Size, Updates
+from antiphon.coordinator.aggregation.trigger import Deadline, Every, Quorum, Size, Updates
 
 
 def fedasync(alpha: float = 0.6, a: float = 0.5) -> Rule:
@@ -147,11 +147,20 @@ def _choose(axis: str, current: object, numbers: Mapping[str, object]) -> object
     for key in numbers:
         if key != "kind" and key not in known:
             raise ConfigError(_misplaced(axis, kind, key, kinds, known))
+    _check_deadline(numbers.get("deadline"))
     base = before if kind == before["kind"] else {}
     try:
         return msgspec.convert({**base, **numbers, "kind": kind}, type=cast("type[Any]", AXES[axis]))
     except msgspec.ValidationError as error:
         raise ConfigError(f'aggregation: {axis} = "{kind}": {error}') from None
+
+
+def _check_deadline(deadline: object) -> None:
+    """The one table inside a table: what else is wrong with it is found with the axis."""
+    if isinstance(deadline, Mapping):
+        for key in cast("Mapping[object, object]", deadline):
+            if key not in Deadline.__struct_fields__:
+                raise ConfigError(_unknown("key of deadline", str(key), Deadline.__struct_fields__))
 
 
 def _kinds(axis: str) -> dict[str, type[msgspec.Struct]]:

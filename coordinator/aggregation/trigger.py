@@ -26,6 +26,11 @@ class Deadline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     least: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 1.0  # seconds
     most: Annotated[float, msgspec.Meta(gt=0, le=1e6)] = 600.0  # seconds
 
+    def __post_init__(self) -> None:
+        """Refuse bounds of which one would silently win."""
+        if self.least > self.most:
+            raise ValueError(f"deadline: least ({self.least:g} s) is more than most ({self.most:g} s)")
+
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=100_000)] | Literal["auto"]
 

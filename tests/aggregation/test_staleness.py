@@ -55,3 +55,9 @@ def test_an_update_newer_than_the_version_is_an_error(staleness: Staleness) -> N
 def test_statistics_stay_below_the_bound_of_delayed_addition(staleness: Staleness) -> None:
     for tau in range(2000):
         assert statistic_weight(staleness, tau) < 2 * math.sin(math.pi / (2 * (2 * tau + 1)))
+
+
+def test_statistics_that_are_stale_never_weigh_more_than_weights_do() -> None:
+    assert statistic_weight(Polynomial(a=2.0), 3) == 1 / 16
+    assert statistic_weight(Hinge(), 5) == 1 / 11
+    assert statistic_weight(Hinge(), 4) == 1 / 5
