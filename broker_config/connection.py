@@ -1,5 +1,4 @@
-"""The connection to a broker, as the services see it: a small interface that several brokers' worth of code
-fulfils.
+"""The connection to a broker, as the services see it: one small interface, fulfilled over several brokers.
 
 `antiphon.broker_config.paho_connection` fulfils it over a real broker, `antiphon.simulation.memory_broker` in
 memory and virtual time; ``tests/contracts`` holds every implementation to what is written here.
@@ -7,9 +6,8 @@ memory and virtual time; ``tests/contracts`` holds every implementation to what 
 Guaranteed: messages of one session arrive in the broker's order, between that session's `Connected` and its
 `Lost`; every wait ends (`Limits`); every queue is bounded; cancelling a wait harms nothing else.
 Not promised: that a published message reaches anybody. A PUBACK only says that the broker has had it.
-Subscriptions and
-unacknowledged messages do not survive a lost line: services subscribe on every `Connected` and resume from
-receipts.
+Subscriptions and unacknowledged messages do not survive a lost line: services subscribe on every `Connected`
+and resume from receipts.
 """
 
 from collections.abc import AsyncIterator, Callable

@@ -2,9 +2,8 @@
 
 The services never ask the operating system themselves: they are handed an `Environment`, so that the same
 code runs in real time and, with `antiphon.simulation.clock.virtual_environment`, in virtual time with every
-draw decided by one seed.
-Monotonic time is not here: it is the event loop's own ``loop.time()``. Keys are not drawn here either, see
-`antiphon.codecs.sealing`.
+draw decided by one seed. Monotonic time is not here: it is the event loop's own ``loop.time()``. Keys are not
+drawn here either, see `antiphon.codecs.sealing`.
 """
 
 import asyncio

@@ -8,8 +8,7 @@ from antiphon.codecs.errors import NotConnected
 
 
 class Window:
-    """So many messages of so many bytes may be under way at once; who wants more waits, first come, first
-    served.
+    """Bounds messages under way and their bytes; who wants more waits, first come, first served.
 
     A single message larger than the window goes when the window is empty.
     """

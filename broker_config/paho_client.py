@@ -85,10 +85,10 @@ def make_client(
 
 
 async def connect(client: Client, address: BrokerAddress, limits: Limits) -> None:
-    """Open the line and send CONNECT, in a thread that nobody ever has to wait for: a name's lookup may hang
-    for minutes.
+    """Open the line and send CONNECT, in a thread of its own.
 
-    Cancelled, it leaves nothing open.
+    Nobody ever has to wait for that thread: looking up a name may hang for minutes. Cancelled, it leaves
+    nothing open.
 
     Raises:
         OSError: Nobody there, timeout, TLS, or the WebSocket handshake failed.

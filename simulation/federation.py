@@ -1,6 +1,6 @@
-"""A whole federation in one process and in virtual time: the real coordinator and the real agents over a
-broker in memory.
+"""A whole federation in one process and in virtual time.
 
+The coordinator and the agents are the real ones, over a broker in memory.
 Training takes as long as the member says, not as long as the CPU needs: the trainer's code runs at once, and
 its result is handed over after so many virtual seconds. Keys are drawn from the operating system as always,
 so the bytes of frames differ between two runs; what happens, and when, does not.

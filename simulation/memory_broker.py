@@ -26,8 +26,7 @@ MayPublish = Callable[[str, str], bool]
 
 
 class MemoryBroker:
-    """See the module. All of its state is public to tests: ``retained`` and ``sessions`` may be looked at any
-    time."""
+    """See the module. Tests may look at ``retained`` and ``sessions`` at any time."""
 
     def __init__(
         self,

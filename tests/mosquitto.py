@@ -50,8 +50,7 @@ PROBE = bytes.fromhex("100c00044d5154540402003c0000")
 
 
 class Mosquitto(ABC):
-    """A broker that can be stopped and started again on the same port, with users `USERS` and the rule
-    `RULES`.
+    """A broker that can be stopped and started again on the same ports, with `USERS` and `RULES`.
 
     Attributes:
         folder: Its configuration: ``mosquitto.conf``, ``passwd``, ``acl``; write them anew and `restart`.

@@ -186,8 +186,7 @@ async def take(connection: Connection, count: int) -> list[Message]:
 
 
 async def sweep(connection: Connection, topic: str) -> list[Message]:
-    """Everything that arrives before a message of our own on ``topic``, which is subscribed: a barrier, not a
-    wait."""
+    """Everything that arrives before a message of our own on ``topic``, which is subscribed."""
     await connection.publish(topic, b"barrier")
     found: list[Message] = []
     while True:
