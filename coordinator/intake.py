@@ -155,7 +155,7 @@ class Intake:
             return
         key = sealing.update_key(peer.pair, header.transfer, epoch, header.one_time)
         offer = messages.decode(frames.open_frame(frame, key), Offer, limits.offer)
-        self._heard(peer, offer.incarnation)
+        self._heard(peer, b"")
         id = UpdateId(offer.incarnation, offer.sequence)
         if self.answer_known(peer, id, offer.digest, header.transfer):
             return

@@ -72,11 +72,15 @@ class Roster:
         return Change(tuple(added), tuple(removed), tuple(refused))
 
     def heard(self, id: str, incarnation: bytes, now: float) -> bool:
-        """A frame of the agent opened; returns whether it has just come (or come back)."""
+        """A frame of the agent opened; returns whether it has just come (or come back).
+
+        ``incarnation`` is that of its process, empty where the frame does not say: stored updates keep the
+        incarnation of the process that trained them.
+        """
         activity = self._activity.setdefault(id, _Activity(now))
         activity.heard = now
-        came = not activity.there or activity.incarnation != incarnation
-        activity.there, activity.incarnation = True, incarnation
+        came = not activity.there or incarnation not in (b"", activity.incarnation)
+        activity.there, activity.incarnation = True, incarnation or activity.incarnation
         return came
 
     def is_newer(self, id: str, incarnation: bytes, counter: int, now: float) -> bool:

@@ -1,23 +1,584 @@
-"""The coordinator as its agents see it, in virtual time."""
+"""The coordinator as its agents see it, in virtual time: versions, ends, lost lines, second coordinators."""
 
+import asyncio
+import json
+import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from antiphon.simulation.clock import run
-from tests.coordinator.house import running
+from antiphon.broker_config.settings import parse
+from antiphon.codecs import announcements, frames
+from antiphon.codecs.errors import ConfigError, StateError
+from antiphon.codecs.messages import NO_DIGEST, Announcement
+from antiphon.codecs.schema import infer
+from antiphon.codecs.sealing import SigningKey
+from antiphon.coordinator.models import load, metadata_of
+from antiphon.coordinator.settings import CoordinatorSettings, End, Limits, Metrics
+from antiphon.simulation.clock import EPOCH, run
+from tests.coordinator.house import SMALL, House, running, settings
+from tests.coordinator.peer import Peer, Pulled
+from tests.coordinator.test_transfers import BIG, big, offered
+
+
+async def versions(peer: Peer, count: int, delta: float = 0.5) -> None:
+    """Answer every version until there are ``count`` more."""
+    await peer.until(lambda: peer.raw and peer.announcement.number >= 0)
+    first = peer.announcement.number
+    for number in range(first, first + count):
+        await peer.until_version(number)
+        await peer.answer(delta)
+    await peer.until_version(first + count)
 
 
 def test_one_agent_alone_gets_new_versions(tmp_path: Path) -> None:
     async def main() -> None:
         async with running(tmp_path) as house:
             agent = await house.join("a")
-            for number in range(3):
-                await agent.until_version(number)
-                await agent.answer(0.5)
-            await agent.until_version(3)
-            pulled = await agent.pull()
-            assert pulled.vector == pytest.approx(np.full(60, 1.5))
+            await versions(agent, 3)
+            assert (await agent.pull()).vector == pytest.approx(np.full(60, 1.5))
+            about = metadata_of(tmp_path / "state" / "model.safetensors")
+            assert about["version"] == "3"
+            assert load(tmp_path / "state" / "model.safetensors")["w"] == pytest.approx(np.full(60, 1.5))
 
     run(main)
+
+
+def test_two_agents_and_one_dies_the_other_still_gets_versions(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, settings(aggregation={"k": 2})) as house:
+            one, two = await house.join("one"), await house.join("two")
+            for number in range(3):
+                for peer in (one, two):
+                    await peer.until_version(number)
+                    await peer.answer()
+            await one.until_version(3)
+            house.broker.kill("two")
+            await versions(one, 3)
+            assert [len(event["agents"]) for event in house.named("version")] == [0, 2, 2, 2, 1, 1, 1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("preset", ["fedasync", "fedbuff", "fedavg", "fedadam", "fedyogi", "fedadagrad"])
+def test_every_preset_makes_versions(tmp_path: Path, preset: str) -> None:
+    async def main() -> None:
+        async with running(tmp_path, settings(preset=preset)) as house:
+            agent = await house.join("a")
+            await versions(agent, 3)
+            vector = (await agent.pull()).vector
+            assert np.isfinite(vector).all()
+            assert (vector > 0).all()
+
+    run(main)
+
+
+def test_first_version_comes_from_the_agent_that_may_bring_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, initial=None) as house:
+            other, may = await house.join("other"), await house.join("may", may_initialise=True)
+            for peer in (other, may):
+                await peer.until(lambda peer=peer: peer.raw and peer.announcement.wanted == "initial")
+                await peer.until(lambda peer=peer: peer.keys)
+            schema = infer({"w": np.zeros(5, np.float64), "n": np.array(4)})
+            vector, exact = schema.pack({"w": np.arange(5.0), "n": np.array(4)})
+            for peer in (other, may):
+                pulled = Pulled(peer.announcement, schema, vector, exact)
+                await peer.offer(*peer.make(pulled, vector, initial=True))
+            assert (await other.until_told("refused")).reason == "unknown-base"
+            assert (await may.until_told("applied")).version == 0
+            found = await may.pull()
+            assert found.vector.tolist() == [0, 1, 2, 3, 4]
+            assert found.vector.dtype == np.float64
+            await versions(may, 1)
+
+    run(main)
+
+
+def test_second_first_version_is_rejected(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, initial=None) as house:
+            peers = [await house.join(name, may_initialise=True) for name in ("a", "b")]
+            schema = infer(SMALL)
+            for peer in peers:
+                await peer.until(lambda peer=peer: peer.raw and peer.keys)
+            for peer in peers:
+                pulled = Pulled(peer.announcement, schema, np.ones(60, np.float32), b"")
+                await peer.offer(*peer.make(pulled, np.ones(60, np.float32), initial=True))
+            words = [await peer.until_told("applied", "rejected", "refused") for peer in peers]
+            assert sorted(word.type for word in words)[0] == "applied"
+            assert {word.reason for word in words} == {"", "unknown-base"}
+
+    run(main)
+
+
+def test_last_version_ends_the_run_and_nobody_is_left_without_a_word(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        chosen = settings(end=End(max_versions=2, linger=5.0), aggregation={"k": 1})
+        coordinator = house.coordinator(chosen)
+        task = asyncio.create_task(coordinator.run())
+        one, two = await house.join("one"), await house.join("two")
+        await versions(one, 1)
+        pulled = await two.pull()
+        await one.answer()
+        await one.until(lambda: one.announcement.state == "over")
+        late = len(two.receipts)
+        await two.offer(*two.make(pulled, np.ones(60, np.float32)))
+        assert (await two.until_told("refused", after=late)).reason == "run-over"
+        summary = await task
+        assert (summary.version, summary.applied) == (2, 2)
+        assert "last" in summary.reason
+        assert house.status()["state"] == "over"
+        for peer in house.tasks:
+            peer.cancel()
+
+    run(main)
+
+
+def test_leftovers_are_merged_when_the_time_is_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        chosen = settings(
+            end=End(time_budget=20.0, linger=0.1),
+            aggregation={"k": 5, "deadline": {"gaps": 10, "least": 300, "most": 600}},
+        )
+        task = asyncio.create_task(house.coordinator(chosen).run())
+        one = await house.join("one")
+        await one.answer()
+        await one.until_told("received")
+        assert (await one.until_told("applied", seconds=60)).version == 1
+        summary = await task
+        assert (summary.version, summary.applied, summary.rejected) == (1, 1, 0)
+        for peer in house.tasks:
+            peer.cancel()
+
+    run(main)
+
+
+def test_target_metric_of_two_agents_ends_the_run(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        end = End(target_metric="auc", target_value=0.8, linger=0.1)
+        chosen = settings(end=end, metrics=Metrics(public=("auc",)))
+        task = asyncio.create_task(house.coordinator(chosen).run())
+        one, two = await house.join("one"), await house.join("two")
+        await one.answer(metrics={"auc": 0.9})
+        await asyncio.sleep(3)
+        assert not task.done()
+        await two.answer(metrics={"auc": 0.8})
+        summary = await task
+        assert "auc" in summary.reason
+        metrics = json.loads(house.broker.retained[house.topics.metrics("coordinator")])
+        assert metrics["mean_auc"] == pytest.approx(0.85)
+        for peer in house.tasks:
+            peer.cancel()
+
+    run(main)
+
+
+def test_stop_tells_who_waits_says_goodbye_and_announces_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        coordinator = house.coordinator(settings(aggregation={"k": 5}))
+        task = asyncio.create_task(coordinator.run())
+        one = await house.join("one")
+        await one.answer()
+        await one.until_told("received")
+        raw = one.raw
+        begin = asyncio.get_running_loop().time()
+        coordinator.stop()
+        summary = await task
+        assert asyncio.get_running_loop().time() - begin < 3
+        assert (await one.until_told("rejected")).reason == "run-over"
+        assert (house.status()["state"], one.raw == raw) == ("offline", True)
+        assert (summary.applied, summary.rejected, summary.version) == (0, 1, 0)
+        assert summary.reason == "it was stopped"
+        for peer in house.tasks:
+            peer.cancel()
+
+    run(main)
+
+
+def test_stop_before_the_broker_was_ever_reached_ends_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        house.broker.stop()
+        coordinator = house.coordinator()
+        task = asyncio.create_task(coordinator.run())
+        await asyncio.sleep(5)
+        coordinator.stop()
+        assert (await task).version == -1
+
+    run(main)
+
+
+def test_broker_that_restarts_empty_gets_everything_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, settings(aggregation={"k": 1})) as house:
+            one = await house.join("one")
+            await versions(one, 2)
+            house.broker.stop()
+            await asyncio.sleep(10)
+            house.broker.start()
+            await asyncio.sleep(40)
+            late = await house.join("late")
+            assert (await late.pull()).announcement.number == 2
+            assert house.status()["state"] == "online"
+            await versions(late, 1)
+
+    run(main)
+
+
+def test_slots_come_back_after_an_empty_restart_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, big(), initial=BIG) as house:
+            one = await house.join("one")
+            before = await one.pull()
+            house.broker.stop()
+            await asyncio.sleep(1)
+            house.broker.start()
+            await asyncio.sleep(40)
+            late = await house.join("late")
+            after = await late.pull()
+            assert after.announcement.transfer == before.announcement.transfer
+
+    run(main)
+
+
+def test_announcement_that_somebody_replaces_or_deletes_comes_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            one = await house.join("one")
+            await one.pull()
+            right = one.raw
+            vandal = house.broker.connect("vandal", None)
+            async with vandal:
+                async for _ in vandal.events():
+                    break
+                forged = announcements.sign(one.announcement, SigningKey.generate())
+                for payload in (b"", b"junk", forged):
+                    await vandal.publish(house.topics.broadcast, payload, retain=True)
+                    await asyncio.sleep(3)
+                    assert house.broker.retained[house.topics.broadcast] == right
+                await vandal.publish(house.topics.status("coordinator"), b"{}", retain=True)
+                await asyncio.sleep(3)
+                assert house.status()["state"] == "online"
+
+    run(main)
+
+
+def test_second_coordinator_with_a_later_term_stops_the_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path / "one")
+        house.broker.protocol = 4  # a 3.1.1 broker: being displaced looks like any lost line
+        first = asyncio.create_task(house.coordinator().run())
+        peer = await house.join("a")
+        await peer.pull()
+        said = peer.announcement
+        later = announcements.sign(
+            type(said)(
+                **{field: getattr(said, field) for field in said.__struct_fields__} | {"term": said.term + 5}
+            ),
+            house.identity.signing,
+        )
+        await peer.connection.publish(house.topics.broadcast, later, retain=True)
+        with pytest.raises(StateError, match="took over"):
+            await first
+        assert house.status()["state"] == "offline"
+        for task in house.tasks:
+            task.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize(("age", "refused"), [(10.0, True), (2000.0, False)])
+def test_later_term_announced_a_moment_ago_refuses_a_start(tmp_path: Path, age: float, refused: bool) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        house.broker.retained[house.topics.broadcast] = _announced(house, age)
+        coordinator = house.coordinator()
+        if refused:
+            with pytest.raises(StateError, match="--take-over"):
+                await coordinator.run()
+            coordinator = house.coordinator(take_over=True)
+        task = asyncio.create_task(coordinator.run())
+        peer = await house.join("a")
+        await peer.until_version(0)
+        assert peer.announcement.term > EPOCH + 100
+        coordinator.stop()
+        await task
+        for task in house.tasks:
+            task.cancel()
+
+    run(main)
+
+
+def _announced(house: House, age: float) -> bytes:
+    announcement = Announcement(
+        wire=1,
+        federation="house",
+        run=b"r" * 16,
+        started=EPOCH,
+        term=int(EPOCH) + 1000,
+        number=7,
+        digest=NO_DIGEST,
+        schema=NO_DIGEST,
+        issued=EPOCH - age,
+        state="running",
+    )
+    return announcements.sign(announcement, house.identity.signing)
+
+
+def test_folder_in_use_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            with pytest.raises(StateError, match="in use"):
+                await house.coordinator().run()
+
+    run(main)
+
+
+def test_wrong_preset_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="fedbuff"):
+            house.coordinator(settings(preset="fedbuf"))
+
+    run(main)
+    assert not (tmp_path / "state").exists()
+
+
+def test_revoked_agent_loses_what_is_not_applied_and_its_keys(tmp_path: Path) -> None:
+    async def main() -> None:
+        patient = settings(aggregation={"k": 3, "deadline": {"least": 100.0}})
+        async with running(tmp_path, patient) as house:
+            one, two = await house.join("one"), await house.join("two")
+            await two.pull()
+            await one.answer()
+            await one.until_told("received")
+            del house.roster["one"]
+            assert (await one.until_told("rejected")).reason == "revoked"
+            await asyncio.sleep(3)
+            assert house.topics.keys("one") not in house.broker.retained
+            told = len(one.receipts)
+            await one.note(type="hello")
+            await two.answer()
+            await two.until_told("applied", seconds=200)
+            assert len(one.receipts) == told
+            assert [event["agents"] for event in house.named("version")] == [[], ["two"]]
+            assert [event["agent"] for event in house.named("revoked")] == ["one"]
+
+    run(main)
+
+
+def test_roster_that_cannot_be_read_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        broken = False
+
+        def roster() -> dict[str, Any]:
+            if broken:
+                raise ConfigError("roster/a.toml is not valid TOML")
+            return dict(house.roster)
+
+        coordinator = house.coordinator()
+        coordinator._roster = roster  # pyright: ignore[reportPrivateUsage]
+        task = asyncio.create_task(coordinator.run())
+        peer = await house.join("a")
+        await versions(peer, 1)
+        broken = True
+        await asyncio.sleep(5)
+        await versions(peer, 1)
+        assert len(house.named("roster")) == 1
+        coordinator.stop()
+        await task
+        for task in house.tasks:
+            task.cancel()
+
+    run(main)
+
+
+def test_announcement_is_signed_again_after_ten_minutes(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            first = peer.announcement
+            await asyncio.sleep(650)
+            assert peer.announcement.issued >= first.issued + 600
+            assert peer.announcement.digest == first.digest
+
+    run(main)
+
+
+def test_silent_agent_has_left_after_a_while_and_joins_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            await peer.note(type="hello")
+            await asyncio.sleep(1000)
+            assert [event["agent"] for event in house.named("left")] == ["a"]
+            await peer.note(type="hello")
+            await asyncio.sleep(1)
+            assert len(house.named("joined")) == 2
+
+    run(main)
+
+
+def test_status_metrics_and_events_are_json_and_tell_the_story(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await versions(peer, 2)
+            await asyncio.sleep(3)
+            status = house.status()
+            assert (status["role"], status["federation"], status["version"]) == ("coordinator", "house", 2)
+            assert len(status["digest"]) == 16
+            metrics = json.loads(house.broker.retained[house.topics.metrics("coordinator")])
+            assert metrics["updates_applied"] == metrics["updates_received"] == 2
+            assert metrics["influence_a"] == 1.0
+            assert all(isinstance(value, (int, float)) for value in metrics.values())
+        lines = (tmp_path / "state" / "events.jsonl").read_text().splitlines()
+        names = [json.loads(line)["event"] for line in lines]
+        assert names[0] in ("started", "joined", "version")
+        assert names.count("version") == 3
+        assert names[-1] == "stopped"
+        assert house.status()["state"] == "offline"
+
+    run(main)
+
+
+def test_lost_line_publishes_the_will_and_the_next_session_puts_it_right(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            house.broker.kill("coordinator")
+            assert house.status()["state"] == "lost"
+            await asyncio.sleep(40)
+            assert house.status()["state"] == "online"
+            await versions(peer, 1)
+
+    run(main)
+
+
+def test_outcome_that_the_broker_did_not_take_is_told_at_the_next_session(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            await peer.answer()
+            await peer.until_told("received")
+            house.broker.kill("coordinator")
+            assert (await peer.until_told("applied", seconds=120)).version == 1
+
+    run(main)
+
+
+def test_pull_of_a_slot_survives_newer_versions_while_it_is_pinned(tmp_path: Path) -> None:
+    async def main() -> None:
+        small = settings(
+            limits=Limits(frame=64 << 10, packet=64 << 10, slot_bytes=1 << 20), aggregation={"k": 1}
+        )
+        async with running(tmp_path, small, initial=BIG) as house:
+            slow, fast = await house.join("slow"), await house.join("fast")
+            await slow.until_version(0)
+            said = slow.announcement
+            await slow.note(type="pulling", transfer=said.transfer)
+            await chunked_versions(fast, 6)
+            topic = house.topics.chunk(said.slot, 0)
+            assert frames.read(house.broker.retained[topic], 1 << 20).header.transfer == said.transfer
+
+    run(main)
+
+
+async def chunked_versions(peer: Peer, count: int) -> None:
+    for _ in range(count):
+        told = len(peer.receipts)
+        _, sent = await offered(peer)
+        await peer.until_told("granted", after=told)
+        for index in range(sent.offer.chunks):
+            await peer.chunk(sent, index)
+        word = await peer.until_told("applied", after=told, seconds=120)
+        await peer.until_version(word.version)
+
+
+def test_absent_chunk_is_sent_again_once_in_ten_seconds(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, big(), initial=BIG) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            said = peer.announcement
+            lost = [house.topics.chunk(said.slot, 3), house.topics.page(said.slot, 0), house.topics.broadcast]
+            kept = {topic: house.broker.retained.pop(topic) for topic in lost}
+            await peer.note(type="absent", transfer=said.transfer, chunks=[3, 10**6], pages=[0])
+            await peer.note(type="absent")
+            await asyncio.sleep(1)
+            assert {topic: house.broker.retained.get(topic) for topic in lost} == kept
+            del house.broker.retained[lost[0]]
+            await peer.note(type="absent", transfer=said.transfer, chunks=[3])
+            await peer.note(type="absent", transfer=b"x" * 16, chunks=[3])
+            await asyncio.sleep(1)
+            assert lost[0] not in house.broker.retained
+            await asyncio.sleep(10)
+            await peer.note(type="absent", transfer=said.transfer, chunks=[3])
+            await asyncio.sleep(1)
+            assert lost[0] in house.broker.retained
+
+    run(main)
+
+
+def test_need_key_frozen_and_pin_notes_are_answered_or_harmless(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, big(), initial=BIG) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            peer.keys.clear()
+            await peer.note(type="need-key")
+            await peer.until(lambda: peer.keys)
+            await peer.note(type="frozen", term=1, number=0)
+            await peer.note(type="pin", transfer=b"x" * 16)
+            await peer.note(type="hello")
+            await peer.until_told("hello")
+            assert house.named("frozen")[0]["agent"] == "a"
+            counter = peer.counter
+            peer.counter = 0
+            told = len(peer.receipts)
+            await peer.note(type="hello")  # older than the newest: ignored
+            peer.counter = counter
+            await asyncio.sleep(1)
+            assert len(peer.receipts) == told
+
+    run(main)
+
+
+def test_smaller_model_of_the_next_run_leaves_no_chunks_behind(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        for initial, chosen in ((BIG, big()), (SMALL, settings())):
+            async with running(tmp_path, chosen, house, initial=initial):
+                peer = await house.join(f"a-{len(initial)}")
+                await asyncio.sleep(20)
+                await peer.pull()
+        left = [topic for topic in house.broker.retained if topic.startswith("model/broadcast/")]
+        assert left == []
+
+    run(main)
+
+
+def test_settings_of_the_template_are_the_defaults() -> None:
+    text = (Path(__file__).parents[2] / "broker_config" / "coordinator.toml.template").read_text()
+    keys = re.compile(r"#([a-z_]+ = )")
+    wanted = "\n".join(keys.sub(r"\1", line) for line in text.splitlines())
+    wanted = wanted.replace("$preset", '"fedbuff"').replace("$url", '"mqtt://h"').replace("$roles", "")
+    values = tomllib.loads(wanted)
+    del values["broker"], values["hints"]
+    assert parse(values, CoordinatorSettings, "template") == CoordinatorSettings()
