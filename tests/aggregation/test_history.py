@@ -6,8 +6,6 @@ import msgspec
 import numpy as np
 
 from antiphon.coordinator.aggregation.history import (
-    RECENT_AGENTS,
-    RECENT_GAPS,
     RuleState,
     admitted,
     init_state,
@@ -21,13 +19,13 @@ RULE = build_rule("fedbuff", {})
 
 def test_agents_at_work_are_those_of_the_last_two_hundred_updates() -> None:
     state = admitted(RULE, init_state(), "gone", 0.0)
-    for number in range(RECENT_AGENTS):
+    for number in range(200):
         assert state.agents == min(number, 7) + 1
         state = admitted(RULE, state, f"a{number % 7}", float(number))
     assert state.agents == 7
     assert dict(state.counts)["gone"] == 1
-    assert len(state.recent_agents) == RECENT_AGENTS
-    assert len(state.recent_gaps) == RECENT_GAPS
+    assert len(state.recent_agents) == 200
+    assert len(state.recent_gaps) == 31  # between 32 admissions
 
 
 def test_gaps_begin_at_the_last_admission_or_flush_and_are_never_negative() -> None:
