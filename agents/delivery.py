@@ -17,7 +17,7 @@ from antiphon.agents.pace import backoff
 from antiphon.agents.sender import Sent
 from antiphon.agents.transfer import Transfer
 from antiphon.broker_config.connection import Lane
-from antiphon.codecs.errors import PacketTooLarge, StateError, TransportError
+from antiphon.codecs.errors import PacketTooLarge, PeerError, StateError, TransportError
 from antiphon.codecs.frames import Kind
 from antiphon.codecs.messages import Announcement, Note, Receipt
 
@@ -54,9 +54,13 @@ class Delivery:
             self.sending = True
             try:
                 await self._carry(entry, announcement)
-            except StateError as error:
-                log.error("%s", error)
-                await self._line.bell.wait(self._line.settings.timers.retry)
+            except* StateError as group:
+                # One unreadable file must not hold up the updates behind it.
+                log.error("%s", group.exceptions[0])
+                self._outbox.give_up(entry)
+            except* PeerError as group:
+                log.error("the announcement cannot be used: %s", group.exceptions[0])
+                await self._back_off()
 
     def take(self, receipt: Receipt) -> None:
         """Take a receipt about the current transfer in; others are ignored."""

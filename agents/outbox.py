@@ -83,7 +83,7 @@ class Entry:
         middle = self.head.vector_bytes
         end = middle + self.head.exact_bytes
         if len(view) < end + 8:
-            raise StateError(f"the update {self.path} is damaged: remove the file")
+            raise StateError(f"the update {self.path} is damaged and is left alone: remove the file")
         return view[:middle], bytes(view[middle:end])
 
     def close(self) -> None:
@@ -209,6 +209,12 @@ class Outbox:
         if entry in self._entries:
             self._entries.remove(entry)
         entry.path.unlink(missing_ok=True)
+
+    def give_up(self, entry: Entry) -> None:
+        """Forget an update that cannot be read, but leave its file to whoever looks into the folder."""
+        entry.close()
+        entry.state = "gone"
+        self._entries.remove(entry)
 
     def rename(self, entry: Entry, incarnation: bytes, sequence: int) -> None:
         """Give an update another id: somebody else's content has its old one. Blocks.

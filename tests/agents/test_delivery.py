@@ -306,3 +306,111 @@ def test_updates_wait_on_disk_while_the_broker_is_away(tmp_path: Path) -> None:
         assert trainer.trained == [0, 1, 2]
 
     play(scene, tmp_path, model())
+
+
+def test_a_file_that_vanished_does_not_hold_up_the_next_update(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 0
+        await peer.until(lambda: len(peer.offers) > 0)
+        peer.broker.kill("a1")
+        (path,) = (tmp_path / "outbox").iterdir()
+        path.write_bytes(b"")
+        agent._outbox.pending[0].close()  # pyright: ignore
+        peer.window = 1 << 20
+        await peer.publish(noise(), 1)
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert trainer.trained == [0, 1]
+
+    play(scene, tmp_path, noise())
+    assert "cannot read the update" in caplog.text
+
+
+def test_a_broker_with_smaller_packets_than_announced_is_respected(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.until(lambda: agent.counters.applied == 1, 60)
+        assert peer.offers[0].chunks == 20
+        peer.broker.maximum_packet = 9_000
+        peer.broker.kill("a1")
+        await asyncio.sleep(5)
+        await peer.announce(number=1, slot=0)
+        await peer.until(lambda: agent.counters.applied == 2, 60)
+        assert peer.offers[-1].chunks == 30
+
+    async def story() -> None:
+        broker = MemoryBroker()
+        async with Peer(broker, frame=16 << 10) as peer:
+            await peer.publish(noise(), 0, slot=0)
+            agent = peer.make_agent(Scrambler(noise()), tmp_path)
+            async with Running(agent):
+                await scene(peer, agent, Adder({}))
+
+    clock.run(story)
+
+
+def test_packets_that_shrink_in_a_transfer_cut_it_anew(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 0
+        await peer.until(lambda: len(peer.offers) > 0)
+        peer.broker.maximum_packet = 9_000
+        peer.broker.kill("a1")
+        peer.window = 1 << 20
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert [offer.chunks for offer in peer.offers[:: len(peer.offers) - 1]] == [20, 30]
+
+    play(scene, tmp_path, noise())
+
+
+def test_an_epoch_key_that_is_none_is_waited_out(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.announce(epoch=bytes(32))
+        await peer.publish(model(), 0)
+        await asyncio.sleep(120)
+        assert trainer.trained == [0]
+        await peer.announce(epoch=peer.epoch.public)
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            trainer = Adder(model())
+            agent = peer.make_agent(trainer, tmp_path)
+            async with Running(agent):
+                await scene(peer, agent, trainer)
+
+    clock.run(story)
+
+
+def test_what_the_broker_forbids_is_tried_again_without_haste(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        allowed = [False]
+        broker = MemoryBroker(may_publish=lambda client, topic: client != "a1" or allowed[0])
+        async with Peer(broker) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await asyncio.sleep(600)
+                assert not peer.notes
+                allowed[0] = True
+                await peer.until(lambda: agent.counters.applied == 1, 120)
+
+    clock.run(story)
+    assert 1 <= caplog.text.count("does not let this agent") <= 15
+
+
+def test_lines_that_are_cut_all_the_time_lose_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MemoryBroker(bandwidth=60_000)
+        async with Peer(broker, frame=16 << 10) as peer:
+            await peer.publish(noise(), 0, slot=0)
+            agent = peer.make_agent(Scrambler(noise()), tmp_path)
+            chance = random.Random(2)
+            async with Running(agent):
+                while not agent.counters.applied:
+                    await asyncio.sleep(chance.uniform(0.5, 12))
+                    broker.kill("a1")
+            assert len(peer.updates) == 1
+
+    clock.run(story)

@@ -228,3 +228,65 @@ def test_small_model_needs_no_slot(tmp_path: Path) -> None:
             assert not [note for note in peer.notes if note.type == "pulling"]
 
     clock.run(story)
+
+
+def test_subscriptions_that_fail_are_tried_again(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        subscribe, refused = peer.broker.subscribe, 2
+
+        def refuse(session: Any, topic_filter: str) -> int:
+            nonlocal refused
+            if topic_filter.startswith("model/broadcast/") and refused:
+                refused -= 1
+                return 135
+            return subscribe(session, topic_filter)
+
+        peer.broker.subscribe = refuse
+        await peer.publish(slotted(), 0, slot=0)
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+
+    play(scene, tmp_path)
+
+
+def test_older_group_keys_do_not_replace_newer_ones(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.counter += 10
+        await peer.give_keys()
+        await asyncio.sleep(1)
+        peer.counter -= 10
+        real, peer.group = peer.group, new_group_key()
+        await peer.give_keys()  # an older message, delivered late
+        await peer.connection.publish("keys/a1", b"\x92\xc4\x00\xc4\x00")
+        peer.group = real
+        peer.counter += 20
+        await peer.publish(slotted(), 0, slot=0)
+        await peer.until(lambda: agent.counters.applied == 1, 60)
+        assert not [note for note in peer.notes if note.type == "need-key"]
+
+    play(scene, tmp_path)
+
+
+def test_manifest_that_does_not_add_up_is_left_for_the_next(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.publish(slotted(), 0, slot=0)
+        await peer.announce(number=1, pages=3)
+        await peer.announce(number=2, pages=2, chunks=3)
+        await asyncio.sleep(20)
+        assert set(trainer.trained) <= {0}
+        await peer.announce(number=3, pages=2, chunks=len(peer.sealed))
+        await peer.publish(slotted(), 4, slot=0)
+        await peer.until(lambda: 4 in trainer.trained, 60)
+
+    play(scene, tmp_path)
+
+
+def test_frames_above_the_limit_are_not_taken(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker(), frame=16 << 10) as peer:
+            await peer.publish(slotted(), 0, slot=0)
+            trainer = Adder(slotted())
+            async with Running(peer.make_agent(trainer, tmp_path, limits={"frame": 10_000})):
+                await asyncio.sleep(60)
+            assert trainer.trained == []
+
+    clock.run(story)

@@ -11,6 +11,7 @@ import pytest
 from peer import Adder, Peer, Running, model
 
 from antiphon.agents.outbox import Outbox
+from antiphon.agents.trainer import TrainingContext, TrainingResult
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.messages import NO_DIGEST
@@ -433,3 +434,109 @@ def test_the_coordinators_own_name_is_refused(tmp_path: Path) -> None:
 
 
 logging.getLogger("antiphon.agents").setLevel(logging.INFO)
+
+
+def test_a_goodbye_that_the_broker_refuses_does_not_matter(tmp_path: Path) -> None:
+    async def story() -> None:
+        allowed = [True]
+        broker = MemoryBroker(may_publish=lambda client, topic: client != "a1" or allowed[0])
+        async with Peer(broker) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+                allowed[0] = False
+
+    clock.run(story)
+
+
+def test_a_defect_in_an_agents_part_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            monkeypatch.setattr(Outbox, "add", defect)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            task = asyncio.create_task(agent.run())
+            async with asyncio.timeout(60):
+                with pytest.raises(ZeroDivisionError):
+                    await task
+
+    clock.run(story)
+
+
+def test_updates_that_the_coordinator_lost_are_settled(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            peer.outcome = ""
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: bool(peer.updates))
+                await asyncio.sleep(5)
+                await peer.say("wait", peer.offers[0], after=0.0)
+                await asyncio.sleep(5)
+                assert not list((tmp_path / "outbox").iterdir())
+
+    clock.run(story)
+
+
+def test_an_outcome_of_other_content_for_a_received_update_settles_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            peer.outcome = ""
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: bool(peer.updates))
+                await asyncio.sleep(5)
+                await peer.say("applied", peer.offers[0], digest=b"o" * 32)
+                await peer.say("applied", peer.offers[0])  # of what is not there any more
+                await asyncio.sleep(5)
+                assert not list((tmp_path / "outbox").iterdir())
+                assert agent.counters.applied == 0
+
+    clock.run(story)
+
+
+def test_files_in_the_outbox_that_are_no_updates_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "outbox").mkdir()
+    (tmp_path / "outbox" / "000000000000.update").write_bytes(b"?")
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+
+    clock.run(story)
+    assert "not a readable update" in caplog.text
+
+
+def test_a_trainer_that_looks_is_told_to_stop(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    class Long(Adder):
+        def train_model(self, context: TrainingContext) -> TrainingResult:
+            seen.append(context.stopping())
+            agent.stop()
+            seen.append(context.stopping())
+            return super().train_model(context)
+
+    async def story() -> None:
+        nonlocal agent
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Long(model()), tmp_path)
+            async with asyncio.timeout(60):
+                await agent.run()
+            agent.stop()
+
+    agent: Any = None
+    clock.run(story)
+    assert seen == [False, True]

@@ -1,0 +1,19 @@
+"""What an agent's settings refuse."""
+
+import msgspec
+import pytest
+
+from antiphon.agents.settings import AgentSettings, Limits
+from antiphon.codecs.errors import ConfigError
+
+
+@pytest.mark.parametrize("limits", [{"window": 0}, {"window": 17}, {"backlog": 0}])
+def test_limits_that_could_not_work_are_named(limits: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(limits))):
+        Limits(**limits)
+
+
+@pytest.mark.parametrize("plain", [{"encodng": "int8"}, {"encoding": "int4"}, {"timers": {"rtt": 1}}])
+def test_unknown_keys_and_values_are_refused(plain: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(plain, AgentSettings)
