@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from federations import make_federation
+from federations import broker_process, make_federation
 
 TRAINER = """
 import time
@@ -22,6 +24,18 @@ class Trainer:
     def update_model_params(self, params):
         pass
     def train_model(self, context):
+        return TrainingResult(examples=1)
+
+class Hung(Trainer):
+    def train_model(self, context):
+        print("training", flush=True)
+        time.sleep(3600)
+
+class Looking(Trainer):
+    def train_model(self, context):
+        print("training", flush=True)
+        while not context.stopping():
+            time.sleep(0.01)
         return TrainingResult(examples=1)
 
 def broken():
@@ -90,3 +104,31 @@ def test_a_signal_stops_an_agent_that_finds_no_broker(place: Path, name: signal.
         process.send_signal(name)
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "said"), [("Hung", "still at work; leaving without it"), ("Looking", "")])
+def test_a_signal_stops_an_agent_whose_trainer_is_at_work(tmp_path: Path, kind: str, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "mybank.py").write_text(TRAINER)
+    federation = make_federation(tmp_path, agents=("bank-1",))
+    for file in (federation / "coordinator.toml", tmp_path / "bank-1" / "agent.toml"):
+        file.write_text(file.read_text().replace("1883", str(port)))
+    np.savez(tmp_path / "first.npz", w=np.zeros(3))
+    coordinator = [sys.executable, "-m", "antiphon", "coordinator", "federation", "--initial", "first.npz"]
+    with (
+        broker_process(federation, port),
+        subprocess.Popen(coordinator, cwd=tmp_path, stdout=subprocess.DEVNULL) as other,
+    ):
+        try:
+            with start(tmp_path, "bank-1", "--trainer", f"mybank:{kind}") as process:
+                assert process.stdout is not None
+                assert process.stdout.readline().startswith("made with")
+                assert process.stdout.readline() == "training\n"
+                process.terminate()
+                _, errors = process.communicate(timeout=30)
+            assert process.returncode == 0
+            assert said in errors
+            assert "Traceback" not in errors
+        finally:
+            other.terminate()
