@@ -1,6 +1,7 @@
 """What is said at the end."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -17,11 +18,11 @@ def said(outcome: Outcome) -> str:
 
 def test_everything_that_was_promised_is_there(outcome: Outcome) -> None:
     pytest.importorskip("matplotlib")
-    text = said(outcome)
+    text = re.sub(" +", " ", said(outcome))  # rich before 14.3 made other columns
     for word in (
         "AUC on the same 250 held-out rows",
-        "federation                                      0.801",
-        "0.806   federation -0.005",
+        "federation 0.801",
+        "0.806 federation -0.005",
         "each bank alone, mean of 8",
         "Staleness of the 24 merged updates",
         "One update is 58 numbers: 232 bytes",
