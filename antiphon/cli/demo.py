@@ -1,15 +1,11 @@
 """``antiphon demo``: a whole federation on this machine, on real data."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from antiphon.demo import figures as ten
-from antiphon.demo.run import demo as run_demo
-from antiphon.demo.stage import SECONDS, Plan
-from antiphon.demo.table import console
+from antiphon.demo.defaults import SECONDS, one_thread
 
 
 def demo(
@@ -36,9 +32,13 @@ def demo(
 
     Example: antiphon demo --dataset digits --seed 3
     """
+    one_thread()
+    from antiphon.demo import figures as ten
+    from antiphon.demo import run
+    from antiphon.demo.stage import Plan
+    from antiphon.demo.table import console
+
     if figures:
-        with tempfile.TemporaryDirectory(prefix="antiphon-figures-") as folder:
-            shorter = Plan(seconds=min(seconds, ten.SECONDS))
-            ten.figures(console(), dataset, range(10), shorter, Path(folder), embedded=embedded)
+        ten.repeat(dataset, 10, min(seconds, ten.FIGURES_SECONDS), embedded=embedded)
         return
-    run_demo(console(), dataset, seed, output, Plan(seconds=seconds), port, embedded=embedded)
+    run.demo(console(), dataset, seed, output, Plan(seconds=seconds), port, embedded=embedded)

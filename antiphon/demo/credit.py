@@ -78,7 +78,7 @@ def credit(seed: int) -> Problem:
             "steps": str(LOCAL_STEPS),
             "rate": str(LOCAL_RATE),
         },
-        clip=None,
+        weighting='fairness = "inverse-rate"',
         data=DATA,
         write=write,
     )

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 
 class Display(Protocol):
@@ -56,7 +57,7 @@ class LiveDisplay:
 
     def show(self, seconds: float, line: str, table: Callable[[], Table]) -> None:
         """Draw the table anew."""
-        parts: list[RenderableType] = [line, table()]
+        parts: list[RenderableType] = ["", Text(line), "", table()]
         self._live.update(Group(*parts), refresh=True)
 
 

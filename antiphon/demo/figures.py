@@ -14,12 +14,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from antiphon.demo.defaults import FIGURES_SECONDS
 from antiphon.demo.run import quiet_demo
 from antiphon.demo.stage import Plan
 from antiphon.demo.table import console as make_console
-
-SECONDS = 15.0
-"""Of each run: shorter than the demo, the same number of versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +95,21 @@ def table(done: Sequence[Figure]) -> Table:
     return drawn
 
 
+def repeat(dataset: str, splits: int, seconds: float, *, embedded: bool = False) -> list[Figure]:
+    """Run the seeds from 0 on in a temporary folder, and print on the screen."""
+    with tempfile.TemporaryDirectory(prefix="antiphon-figures-") as folder:
+        plan = Plan(seconds=seconds)
+        return figures(make_console(), dataset, range(splits), plan, Path(folder), embedded=embedded)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m antiphon.demo.figures", description=__doc__)
     parser.add_argument("--dataset", default="credit", help="credit or digits")
     parser.add_argument("--seeds", type=int, default=10, help="number of splits, from seed 0 on")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run")
+    parser.add_argument("--seconds", type=float, default=FIGURES_SECONDS, help="of each run")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="antiphon-figures-") as folder:
-        plan = Plan(seconds=given.seconds)
-        figures(make_console(), given.dataset, range(given.seeds), plan, Path(folder))
+    repeat(given.dataset, given.seeds, given.seconds)
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ class Problem:
             so "alone" and "pooled" are what this trainer can do at best.
         trainer: Reference of the agents' trainer factory.
         arguments: What the factory gets besides the data, the same for all.
-        clip: How many times as much a rare answer may count: the clip of the inverse-rate weights; None: as
-            often as there are banks.
+        weighting: The line of ``coordinator.toml`` that says what an update's age, or its agent's rate, means
+            for its weight.
         data: Name of a bank's data file.
         write: (place of a bank, its folder): writes its data file and those that all share.
     """
@@ -60,7 +60,7 @@ class Problem:
     make: Callable[[Dataset], GradientTrainer]
     trainer: str
     arguments: Mapping[str, str]
-    clip: float | None
+    weighting: str
     data: str
     write: Callable[[int, Path], None]
 

@@ -16,6 +16,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from antiphon.codecs.errors import AntiphonError, ConfigError
+from antiphon.demo.defaults import ONE_THREAD
 
 TAIL = 15
 """Lines of a log that an error shows."""
@@ -125,9 +126,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _environment() -> dict[str, str]:
-    # ten processes on two cores: threads of the linear algebra would only stand in each other's way
-    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **single, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **ONE_THREAD, "PYTHONUNBUFFERED": "1"}
 
 
 def free_port(wanted: int = 0) -> int:

@@ -67,7 +67,7 @@ def bytes_lines(traffic: Traffic) -> list[str]:
         return lines
     lines[0] += f" Sealed it is {traffic.sealed:,.0f} bytes on average."
     extra = traffic.sealed - traffic.raw
-    what = "header, one-time key, nonce, seal, digests, update id, training time and loss"
+    what = "header, one-time key, nonce, seal, digests, names, training time, loss"
     if extra > traffic.raw:
         lines.append(f"About {extra:,.0f} of them are fixed: {what}.")
         lines.append(

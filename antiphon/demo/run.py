@@ -86,8 +86,8 @@ def introduce(console: Console, stage: Stage) -> None:
 
     say(f"{problem.title}")
     say(
-        f"A broker, a coordinator and {len(problem.banks)} {problem.holder}s are processes of their own, "
-        f"and each {problem.holder} sees its own rows only:"
+        f"A broker, a coordinator and {len(problem.banks)} {problem.holder}s are processes of their own;\n"
+        f"each {problem.holder} sees its own rows only."
     )
     for id, part in parts.items():
         say(f"  {id}: {PARTS.get(part, part)}")

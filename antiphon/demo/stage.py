@@ -18,6 +18,7 @@ from antiphon.broker_config.folders import load_passwords
 from antiphon.broker_config.provisioning import admit, init_agent, init_federation
 from antiphon.broker_config.topics import ADMIN, MONITOR, Topics
 from antiphon.codecs.errors import ConfigError
+from antiphon.demo.defaults import SECONDS
 from antiphon.demo.problem import KILLED, LATE, SLOW, Problem
 
 MARK = ".antiphon-demo"
@@ -25,8 +26,6 @@ MARK = ".antiphon-demo"
 
 K = 4
 """Updates in a version."""
-
-SECONDS = 28.0
 
 SLOWNESS = 20.0
 
@@ -188,7 +187,6 @@ def prepare(problem: Problem, plan: Plan, folder: Path, port: int, *, embedded: 
 
 def coordinator_toml(problem: Problem, plan: Plan, url: str) -> str:
     """Return the coordinator's settings; ``docs/demo.md`` says why these."""
-    clip = "" if problem.clip is None else f", clip = {problem.clip}"
     return f"""\
 # Written by `antiphon demo`.
 preset = "fedbuff"
@@ -199,7 +197,7 @@ url = {quote(url)}
 
 [aggregation]
 k = {K}
-fairness = {{ kind = "inverse-rate"{clip} }}
+{problem.weighting}
 examples = {{ kind = "bounded", reference = {problem.reference:.1f}, bound = 10.0 }}
 
 [end]

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from antiphon.cli import demo as module
 from antiphon.cli import main
-from antiphon.demo.stage import SECONDS, Plan
+from antiphon.demo import figures, run
+from antiphon.demo.defaults import SECONDS
+from antiphon.demo.stage import Plan
 
 
 def test_options_reach_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(module, "run_demo", lambda *given, **more: seen.append((given[1:], more)))  # pyright: ignore
+    monkeypatch.setattr(run, "demo", lambda *given, **more: seen.append((given[1:], more)))  # pyright: ignore
     words = ["demo", "--dataset", "digits", "--seed", "3", "--output", str(tmp_path), "--seconds", "9"]
     assert main([*words, "--port", "1999", "--embedded"]) == 0
     assert seen == [(("digits", 3, tmp_path, Plan(9.0), 1999), {"embedded": True})]
@@ -20,14 +21,14 @@ def test_options_reach_the_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_without_options_it_is_the_credit_data_at_its_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(module, "run_demo", lambda *given, **more: seen.append((given[1:], more)))  # pyright: ignore
+    monkeypatch.setattr(run, "demo", lambda *given, **more: seen.append((given[1:], more)))  # pyright: ignore
     assert main(["demo"]) == 0
     assert seen == [(("credit", 0, Path("demo-output"), Plan(SECONDS), 0), {"embedded": False})]
 
 
 def test_figures_repeats_shorter_runs_over_ten_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(module.ten, "figures", lambda *given, **more: seen.append(given[1:4]))  # pyright: ignore
+    monkeypatch.setattr(figures, "figures", lambda *given, **more: seen.append(given[1:4]))  # pyright: ignore
     assert main(["demo", "--figures"]) == 0
     assert seen == [("credit", range(10), Plan(seconds=15.0))]
 

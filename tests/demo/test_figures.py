@@ -32,6 +32,6 @@ def test_all_splits_are_shown_and_the_means_below(
 
 def test_command_line_reaches_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
-    monkeypatch.setattr(figures, "figures", lambda *arguments: given.extend(arguments))  # pyright: ignore
+    monkeypatch.setattr(figures, "figures", lambda *arguments, **more: given.extend(arguments))  # pyright: ignore
     figures.main(["--dataset", "digits", "--seeds", "2", "--seconds", "7"])
     assert given[1:4] == ["digits", range(2), Plan(seconds=7.0)]

@@ -47,8 +47,9 @@ def test_federation_is_complete_and_every_bank_is_admitted(made: Stage) -> None:
     assert load(made.federation / "initial.safetensors")["weights"].shape == (57, 1)
 
 
-def test_clip_of_a_problem_reaches_the_rule(problem: Problem) -> None:
-    text = coordinator_toml(replace(problem, clip=2.0), Plan(), "mqtt://127.0.0.1")
+def test_weighting_of_a_problem_reaches_the_rule(problem: Problem) -> None:
+    changed = replace(problem, weighting='fairness = { kind = "inverse-rate", clip = 2.0 }')
+    text = coordinator_toml(changed, Plan(), "mqtt://127.0.0.1")
     assert build_rule("fedbuff", tomllib.loads(text)["aggregation"]).fairness == InverseRate(clip=2.0)
 
 
