@@ -93,7 +93,7 @@ class Outcomes:
         """Settle what can never be applied: updates of other runs, and pending ones of a run that is over."""
         for entry in self._outbox.entries:
             if entry.head.run != run or (pending and entry.state == "pending"):
-                log.warning("dropping update %d: its run is over", entry.head.sequence)
+                log.info("update %d dropped: its run is over", entry.head.sequence)
                 self._counters.rejected += 1
                 await self._line.environment.run(self._outbox.settle, entry)
 
@@ -111,7 +111,8 @@ class Outcomes:
             log.info("update %d was settled earlier", number)
         else:
             self._counters.rejected += 1
-            log.warning("update %d %s: %s %s", number, receipt.type, receipt.reason, receipt.detail[:200])
+            level = logging.INFO if receipt.reason == "run-over" else logging.WARNING
+            log.log(level, "update %d %s: %s %s", number, receipt.type, receipt.reason, receipt.detail[:200])
             if receipt.reason in FATAL:
                 detail = f" ({receipt.detail[:200]})" if receipt.detail else ""
                 raise ConfigError(FATAL[receipt.reason] + detail)
