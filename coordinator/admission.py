@@ -14,7 +14,7 @@ from antiphon.codecs.schema import Schema
 from antiphon.coordinator.settings import Limits
 
 STALENESS_MEDIANS = 10
-"""The bound on staleness is never below so many times the agent's own median: a slow agent is not a stale one."""
+"""The bound on staleness is never below so many times the agent's own median: slow is not stale."""
 
 SMALLEST_CHUNK = 8192
 """Bytes of exact data that any chunk but the last can hold, even in the smallest frame."""
@@ -74,7 +74,7 @@ def admit(offer: Offer, agent: str, may_initialise: bool, situation: Situation, 
 
 
 def largest_update(expected: Schema, limits: Limits) -> int:
-    """Bytes of all chunk payloads of an update: the configured bound, or what its widest encoding can need."""
+    """Bytes of an update's chunk payloads: the configured bound, or what its widest encoding can need."""
     if limits.update_bytes:
         return limits.update_bytes
     plain = encodings.encoded_size("float64", expected.size) + expected.exact_size

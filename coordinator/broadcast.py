@@ -1,7 +1,7 @@
 """Versions out to everybody: sealed chunks first, the signed announcement last, all of it retained.
 
-Guaranteed: a version is announced only when all of it is published; what a broker lost or somebody replaced is
-published again, byte for byte; a slot that is newest, pinned or just superseded is not reused.
+Guaranteed: a version is announced only when all of it is published; what a broker lost or somebody replaced
+    is published again, byte for byte; a slot that is newest, pinned or just superseded is not reused.
 Not done here: deciding when there is a version (`flushing`); which slot is free (`slots`).
 """
 

@@ -60,5 +60,6 @@ def why_over(end: End, course: Course) -> str:
         rising = end.target_direction == "at-least"
         reached = mean >= end.target_value if rising else mean <= end.target_value
         if agents >= end.target_agents and reached:
-            return f"{end.target_metric} is {mean:.6g}, the target was {end.target_direction} {end.target_value:g}"
+            target = f"{end.target_direction} {end.target_value:g}"
+            return f"{end.target_metric} is {mean:.6g}, the target was {target}"
     return ""

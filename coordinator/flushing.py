@@ -1,8 +1,7 @@
-"""When the buffer becomes a version, and what happens then, in this order: decide, plan, merge, write, publish,
-settle.
+"""When the buffer becomes a version, and what happens then: decide, plan, merge, write, publish, settle.
 
-Guaranteed: an update is settled once, after the version that holds it is announced; one that spoils a merge is
-rejected and the merge starts again without it; one whose agent is revoked meanwhile is left out.
+Guaranteed: an update is settled once, after the version that holds it is announced; one that spoils a merge
+    is rejected and the merge starts again without it; one whose agent is revoked meanwhile is left out.
 Not done here: formulas (`antiphon.coordinator.aggregation`), walking the updates (`merging`).
 """
 

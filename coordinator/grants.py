@@ -1,8 +1,9 @@
 """Who may send how much: windows within one total, shared in the order of asking.
 
-Guaranteed: the windows of all holders together never exceed the total bytes and the total messages; everyone
-who waits is served first come first served; from its next answer on a holder keeps at most its fair share while
-others wait. Not done here: time runs outside (``now`` is an argument), and nothing is sent.
+Guaranteed: the windows of all holders together never exceed the total bytes and the total messages;
+    everyone who waits is served first come first served; from its next answer on a holder keeps at most its
+    fair share while others wait. Not done here: time runs outside (``now`` is an argument), and nothing is
+    sent.
 """
 
 from collections import OrderedDict
@@ -106,7 +107,7 @@ class Grants:
         self._waiting.pop(transfer, None)
 
     def lapse(self, now: float) -> list[bytes]:
-        """Take back what was not used, and forget who waits without asking again; returns who lost a window."""
+        """Take back what is not used, forget who waits without asking again; returns who lost a window."""
         gone = [name for name, held in self._holdings.items() if now - held.touched >= self._idle]
         for name in gone:
             del self._holdings[name]

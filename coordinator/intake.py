@@ -40,7 +40,7 @@ UNKNOWN_KEY_EVERY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """An update whose every chunk is here, to be checked; ``frame``: an inline one's offer, not yet on disk."""
+    """An update whose chunks are all here, to be checked; ``frame``: an inline one's offer, not on disk."""
 
     update: Update
     frame: bytes = b""
@@ -192,7 +192,7 @@ class Intake:
             self._desk.receipts.put(peer, receipt("refused", transfer=transfer, reason="unknown-key"))
 
     def answer_known(self, peer: Peer, id: UpdateId, digest: bytes, transfer: bytes = b"") -> bool:
-        """Answer about an update that is settled, received, or being checked; False if it is none of these."""
+        """Answer about an update that is settled, received, or being checked; False if it is none of that."""
         if (peer.id, id) in self._checking:
             count = self._checking[(peer.id, id)]
             word = receipt("progress", id, digest=digest, transfer=transfer, upto=count, send=ALL_SENT)
@@ -211,7 +211,7 @@ class Intake:
     def settle_against(
         self, peer: Peer, offer: Offer, error: Rejected, word: str, transfer: bytes = b""
     ) -> None:
-        """Settle an update against its agent, and say so to it and to monitors. ``word``: refused or rejected."""
+        """Settle an update against its agent, and say so. ``word``: refused or rejected."""
         id = UpdateId(offer.incarnation, offer.sequence)
         type = "refused" if word == "refused" else "rejected"
         outcome = Outcome(type, offer.digest, -1, error.reason, error.detail)

@@ -1,4 +1,4 @@
-"""The coordinator's keys: its identity, its epoch keys for updates, the group keys for models, and frames under them.
+"""The coordinator's keys: its identity, its epoch keys for updates, the group keys for models.
 
 One epoch of each for now; every structure holds several, because what was sealed under the last one is still
 under way when the next begins. Nothing here is written to disk.

@@ -1,8 +1,9 @@
 """What was applied to what: exactly once, and the newest version on disk.
 
 Guaranteed while the process lives: an update that was received is settled once; an update at or below its
-agent's mark is never received again; only what was published counts as a base. Bounded by `Limits`, not by what
-agents send. In memory for now: a new process begins a new run. The term alone is kept, so that it grows.
+agent's mark is never received again; only what was published counts as a base. Bounded by `Limits`, not by
+what agents send. In memory for now: a new process begins a new run. The term alone is kept, so that it
+grows.
 """
 
 import fcntl
@@ -104,7 +105,7 @@ class Ledger:
             raise StateError(f"{path} is damaged: it must hold one number, the last term") from None
 
     def outcome(self, agent: str, update: UpdateId) -> Outcome | None:
-        """Return what is known of an update: received, its outcome, "settled" if that is forgotten, or None."""
+        """Return what is known of an update: received, its outcome, "settled" if forgotten, or None."""
         key = (agent, update)
         if (digest := self._open.get(key)) is not None:
             return Outcome("received", digest)

@@ -1,7 +1,7 @@
 """Updates into a new version, range by range: at most one opened chunk of each update is in memory.
 
-The ranges are the common boundaries of all the updates' chunks, because agents cut as their brokers demand. The new
-vector is complete before anybody sees it. CPU work: off the event loop. The formulas are not here
+The ranges are the common boundaries of all the updates' chunks, because agents cut as their brokers demand.
+The new vector is complete before anybody sees it. CPU work: off the event loop. The formulas are not here
 (`antiphon.coordinator.aggregation`), nor who is merged (`antiphon.coordinator.flushing`).
 """
 
@@ -60,7 +60,7 @@ class _Cursor:
         self._values: Vector = np.empty(0)
 
     def range(self, first: int, stop: int) -> Vector:
-        """Return the elements of blocks [first, stop), which lie within one chunk; ranges only move forward."""
+        """Return the elements of blocks [first, stop), which one chunk holds; ranges only move forward."""
         while self._at < 0 or first >= self._tiles[self._at][1].first + self._tiles[self._at][1].count:
             self._at += 1
             index, _ = self._tiles[self._at]

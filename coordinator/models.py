@@ -1,8 +1,8 @@
 """A version of the model in memory, and as a safetensors file.
 
 Guaranteed: a file is there whole or not at all; writing needs one tensor of extra memory at most.
-The format is safetensors' own (https://huggingface.co/docs/safetensors): 8 bytes of header length, a JSON header,
-the tensors one after the other, little-endian.
+The format is safetensors' own (https://huggingface.co/docs/safetensors): 8 bytes of header length, a JSON
+header, the tensors one after the other, little-endian.
 """
 
 import json

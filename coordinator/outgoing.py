@@ -1,8 +1,8 @@
 """Retained messages that go out when the line allows: keys, repeated chunks, deleted leftovers.
 
-Each topic at most once in the queue, so that its length is bounded by how many topics there are, and sent again at
-most every `Limits.resend` seconds however often it is asked for. What does not get out is forgotten: it is asked
-for again, or sent at the next connect.
+Each topic at most once in the queue, so that its length is bounded by how many topics there are, and sent
+again at most every `Limits.resend` seconds however often it is asked for. What does not get out is
+forgotten: it is asked for again, or sent at the next connect.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ WORKERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What to publish: ``read`` returns the payload (off the event loop), None if there is nothing any more."""
+    """What to publish: ``read`` returns the payload (off the event loop), None if it is gone."""
 
     read: Callable[[], bytes | None]
     lane: Lane

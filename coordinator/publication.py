@@ -1,6 +1,7 @@
-"""A version as sealed frames: inside one announcement, or as files of a slot, written once and sent from there.
+"""A version as sealed frames: inside one announcement, or as files of a slot, written once and sent often.
 
-Digests are over sealed frames, so what is sent again is the same bytes; sealing afresh makes another publication.
+Digests are over sealed frames, so what is sent again is the same bytes; sealing afresh makes another
+publication.
 CPU and disk work: off the event loop. Not done here: publishing (see `antiphon.coordinator.broadcast`).
 """
 
@@ -55,7 +56,7 @@ def plain_size(schema: Schema) -> int:
 
 
 def fits_inside(schema: Schema, packet: int, hints: int) -> bool:
-    """Whether every version fits one packet of so many bytes, compressible or not; ``hints``: bytes of them."""
+    """Whether every version fits a packet of so many bytes, compressible or not; ``hints``: their bytes."""
     pieces = len(chunks.plan(schema, schema.dtype, packet))
     return plain_size(schema) + len(schema.encode()) + pieces * chunks.RESERVE + HEAD + hints <= packet
 

@@ -1,7 +1,8 @@
 """Receipts on their way to agents: sealed when they leave, the newest word on each update, in order.
 
-Guaranteed: (term, counter) grows in the order in which the broker gets them; what the broker did not acknowledge
-waits for the next session. Bounded by `Limits.receipts`: beyond it the oldest goes, its agent will ask.
+Guaranteed: (term, counter) grows in the order in which the broker gets them; what the broker did not
+    acknowledge waits for the next session. Bounded by `Limits.receipts`: beyond it the oldest goes, its
+    agent will ask.
 Nothing that calls `Receipts.put` ever waits.
 """
 
@@ -37,7 +38,7 @@ class Newest:
 
 
 def receipt(type: ReceiptType, update: UpdateId | None = None, **more: Any) -> Receipt:
-    """Return a receipt whose place in the order is filled in when it leaves; ``more``: fields of `Receipt`."""
+    """Return a receipt; its place in the order is filled in when it leaves. ``more``: fields of `Receipt`."""
     if update is not None:
         more |= {"incarnation": update.incarnation, "sequence": update.sequence}
     return Receipt(type=type, term=0, counter=0, newest_term=0, newest_number=-1, **more)

@@ -1,6 +1,7 @@
 """Who is admitted, with keys, and who has been heard of lately.
 
-An agent counts as there ("live") for a while after its last *sealed* frame; nothing here looks at status topics.
+An agent counts as there ("live") for a while after its last *sealed* frame; nothing here looks at status
+topics.
 Not done here: the folder is read by whoever calls `Roster.change`.
 """
 
@@ -13,7 +14,7 @@ from antiphon.codecs.errors import SealError
 from antiphon.coordinator.keys import Identity, Peer, meet
 
 COUNTERS = 8
-"""Process starts of an agent whose note counters are remembered; notes are idempotent, so older ones do no harm."""
+"""Process starts of an agent whose note counters are remembered; notes are idempotent, older ones no harm."""
 
 
 @dataclass(frozen=True, slots=True)

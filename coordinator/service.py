@@ -1,8 +1,8 @@
 """The coordinator: one service that owns the model, merges answers as they come, and publishes versions.
 
-Guaranteed: nothing that a peer or the broker sends ends it; it ends when `Coordinator.stop` is called, when an end
-condition is met, or with a ConfigError that says what a person must do. State on disk across restarts comes with
-a later version: a new process begins a new run.
+Guaranteed: nothing that a peer or the broker sends ends it; it ends when `Coordinator.stop` is called, when
+    an end condition is met, or with a ConfigError that says what a person must do. State on disk across
+    restarts comes with a later version: a new process begins a new run.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What an operator may set: ``coordinator.toml`` as one frozen value, and the bounds that peers could push against.
+"""What an operator may set: ``coordinator.toml`` as one frozen value, with every bound on what peers can do.
 
 Every key has a default, a unit and a reason (``docs/coordinator.md`` lists them). Nothing here reads a file:
 `antiphon.broker_config.settings.load` does, strictly.
@@ -27,7 +27,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         packet: Bytes of one packet that the coordinator publishes: chunks, pages, announcements.
         offer: Bytes of an offer frame. It is opened before anything is granted, so it is small.
         intake_bytes: Bytes of update frames under way from all agents together.
-        intake_messages: Messages under way from all agents: half of what a broker may queue for us by default.
+        intake_messages: Messages under way from all agents: half of what a broker may queue for us by
+            default.
         grant_idle: Seconds without a frame after which a grant lapses.
         upload_idle: Seconds without a frame after which an incomplete upload is forgotten.
         update_bytes: Bytes of an update's chunk payloads; 0: what the schema needs in its widest encoding.
@@ -36,7 +37,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         slot_bytes: Bytes in the broker for versions that do not fit one packet; never fewer than 3 slots.
         waiting_updates: Updates of one agent that wait to be merged; its further offers wait.
         norm: Largest Euclidean norm of an update; 0: any finite one.
-        staleness: Versions; an offer staler than this *and* than 10 times its agent's median is refused; 0: none.
+        staleness: Versions; an offer staler than this *and* than 10 times its agent's median is refused; 0:
+            none.
         outcomes: Settled updates whose outcome is remembered word for word; older ones are "settled".
         incarnations: Process starts of one agent that the ledger tells apart.
         receipts: Receipts that wait for the line.
@@ -115,12 +117,12 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         limits: See `Limits`.
         end: See `End`.
         metrics: See `Metrics`.
-        roles: Role of a tensor of the first version by its name, where the default is wrong: weight, statistic,
-            variance, keep or max (see ``docs/protocol.md``, section 5).
+        roles: Role of a tensor of the first version by its name, where the default is wrong: weight,
+            statistic, variance, keep or max (see ``docs/protocol.md``, section 5).
         hints: Training settings that the operator proposes to every agent, e.g. ``proximal_mu``.
         spread: Seconds over which agents spread their first offers after a start; below 0: agents / 200.
-        durability: "fsync" syncs every version to the disk before it is announced; "rename" leaves that to the
-            operating system (a power cut may lose the newest versions, a killed process does not).
+        durability: "fsync" syncs every version to the disk before it is announced; "rename" leaves that to
+            the operating system (a power cut may lose the newest versions, a killed process does not).
 
     Raises:
         ConfigError: From `check`, for values that contradict each other.

@@ -1,5 +1,6 @@
-"""Which slot the next version may take: neither the newest, nor one that somebody still pulls, nor one that was
-superseded a moment ago. Pure bookkeeping with ``now`` as an argument.
+"""Which slot the next version may take: not the newest, nor one still pulled or superseded a moment ago.
+
+Pure bookkeeping with ``now`` as an argument.
 
 Guaranteed: pins hold at most all slots but two, so that somebody who is asleep, or lies, delays a version by
 one bounded pin at most and never for ever.
@@ -60,7 +61,7 @@ class Slots:
         return len(self._slots)
 
     def free(self, now: float, hold: float) -> int | None:
-        """Return the slot for the next version (the longest superseded), or None: `free_at` says until when."""
+        """Return the slot for the next version (the longest superseded), or None: see `free_at`."""
         ready = [n for n in self._others() if self._ready_at(n, now, hold) <= now]
         return min(ready, key=lambda n: (self._slots[n].superseded, n), default=None)
 
@@ -107,7 +108,7 @@ class Slots:
         return True
 
     def wish(self, publication: bytes, agent: str, now: float) -> None:
-        """An agent lost its slot twice: keep the newest for it if that is what it names, else the next one."""
+        """An agent lost its slot twice: keep the newest if that is what it names, else the next one."""
         if (
             self._newest is None
             or self.slot_of(publication) != self._newest

@@ -1,7 +1,8 @@
 """Updates on disk, sealed as they came: a file each, which nothing but the update's key opens.
 
-Guaranteed: memory for one frame at a time, whatever the update's size. Everything here is disk or CPU work and
-belongs off the event loop. Not done here: deciding what may be written (see `antiphon.coordinator.intake`).
+Guaranteed: memory for one frame at a time, whatever the update's size. Everything here is disk or CPU work
+    and belongs off the event loop. Not done here: deciding what may be written (see
+    `antiphon.coordinator.intake`).
 """
 
 from dataclasses import dataclass, field

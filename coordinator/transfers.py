@@ -1,8 +1,8 @@
 """Uploads that take more than one frame: windows, chunks into spool files, progress.
 
-Guaranteed: one upload an agent; what is granted stays within `Limits`; chunks of no open upload are dropped; a
-chunk is opened, so that it is known to be genuine, and stored sealed. Not done here: judging offers (see
-`antiphon.coordinator.intake`), checking contents.
+Guaranteed: one upload an agent; what is granted stays within `Limits`; chunks of no open upload are
+    dropped; a chunk is opened, so that it is known to be genuine, and stored sealed. Not done here: judging
+    offers (see `antiphon.coordinator.intake`), checking contents.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Transfers:
         return upload.transfer if upload is not None and upload.id == id else None
 
     async def open(self, peer: Peer, upload: Upload) -> bool:
-        """Begin an upload, or go on with it, and grant a window or ask for patience; False: it was open before.
+        """Begin an upload, or go on with it, and grant a window or ask for patience; False: it was open.
 
         Another upload of the agent is dropped.
         """
@@ -80,7 +80,7 @@ class Transfers:
         return not known
 
     def answer(self, peer: Peer, transfer: bytes, send: int) -> bool:
-        """Say how far an upload is; False if it is not the agent's present one. ``send``: the number it answers."""
+        """Say how far an upload is; False if it is not the agent's. ``send``: the number it answers."""
         upload = self._uploads.get(peer.id)
         if upload is None or upload.transfer != transfer:
             return False

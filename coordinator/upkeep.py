@@ -1,4 +1,4 @@
-"""What the coordinator does beside merging: checks what is complete, re-reads the roster, keeps things in order.
+"""What the coordinator does beside merging: checks what is complete, re-reads the roster, keeps order.
 
 Each coroutine here is a task of the service and ends only when it is cancelled.
 """

@@ -1,7 +1,7 @@
 """Uploads under way: what an offer opened, until it is complete.
 
-One an agent at a time. Holds no content: chunks go to the spool file as they come. Pure bookkeeping; the frames
-are opened and answered by `antiphon.coordinator.intake`.
+One an agent at a time. Holds no content: chunks go to the spool file as they come. Pure bookkeeping; the
+frames are opened and answered by `antiphon.coordinator.intake`.
 """
 
 from dataclasses import dataclass, field

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,7 +89,7 @@ class House:
 @asynccontextmanager
 async def running(
     folder: Path, chosen: CoordinatorSettings | None = None, house: House | None = None, **more: Any
-) -> AsyncIterator[House]:
+) -> AsyncGenerator[House]:
     """A house whose coordinator runs, and is stopped at the end."""
     house = house or House(folder)
     coordinator = house.coordinator(chosen, **more)

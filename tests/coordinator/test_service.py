@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -279,12 +280,7 @@ def test_second_coordinator_with_a_later_term_stops_the_first(tmp_path: Path) ->
         peer = await house.join("a")
         await peer.pull()
         said = peer.announcement
-        later = announcements.sign(
-            type(said)(
-                **{field: getattr(said, field) for field in said.__struct_fields__} | {"term": said.term + 5}
-            ),
-            house.identity.signing,
-        )
+        later = announcements.sign(msgspec.structs.replace(said, term=said.term + 5), house.identity.signing)
         await peer.connection.publish(house.topics.broadcast, later, retain=True)
         with pytest.raises(StateError, match="took over"):
             await first
