@@ -1,0 +1,94 @@
+"""``antiphon coordinator``: what it says, and how it starts and stops."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
+
+from antiphon.broker_config.provisioning import init_federation
+from antiphon.cli import coordinator, main
+from antiphon.coordinator.service import Summary
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({"event": "started", "version": 0, "digest": "ab"}, "started: with version 0, ab"),
+        ({"event": "started", "detail": "waits"}, "started: waits"),
+        ({"event": "joined", "agent": "a"}, "joined: a"),
+        ({"event": "rejected", "agent": "a", "reason": "norm", "detail": "x"}, "rejected: a, norm: x"),
+        ({"event": "rejected", "agent": "a", "reason": "norm"}, "rejected: a, norm"),
+        ({"event": "version", "version": 0, "agents": [], "staleness": []}, "version 0: the first"),
+        (
+            {"event": "version", "version": 3, "agents": ["a", "b"], "staleness": [0, 2]},
+            "version 3: a (τ 0), b (τ 2)",
+        ),
+        ({"event": "over", "detail": "done"}, "over: done"),
+        ({"event": "accepted", "agent": "a"}, ""),
+    ],
+)
+def test_events_are_told_in_words(event: dict[str, Any], words: str) -> None:
+    assert coordinator.sentence(event) == words
+
+
+def test_dull_events_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    coordinator.say({"event": "accepted", "timestamp": 0.0})
+    assert capsys.readouterr().out == ""
+    coordinator.say({"event": "joined", "agent": "a", "timestamp": 0.0})
+    assert capsys.readouterr().out.endswith("joined: a\n")
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Path:
+    init_federation(tmp_path, "credit", "mqtt://127.0.0.1:1")
+    roles = json.dumps({"w": "statistic"})
+    tensors = {"w": np.zeros(3, np.float32)}
+    save_file(tensors, tmp_path / "initial.safetensors", metadata={"antiphon.roles": roles})
+    return tmp_path
+
+
+def test_run_starts_with_the_folders_model_and_its_roles(
+    federation: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Fake:
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            given.update(settings=arguments[0], identity=arguments[1], initial=arguments[3], **named)
+
+        def stop(self) -> None:
+            given["stopped"] = True
+
+        async def run(self) -> Summary:
+            return Summary("it was stopped", b"", 5, b"", 7, 1, Path("m"))
+
+    monkeypatch.setattr("antiphon.cli.coordinator.Coordinator", Fake)
+    assert main(["coordinator", str(federation), "--take-over", "--quiet"]) == 0
+    assert given["settings"].roles == {"w": "statistic"}
+    assert given["initial"]["w"].tolist() == [0, 0, 0]
+    assert (given["take_over"], given["listen"], given["identity"].federation) == (True, None, "credit")
+    assert "version 5, 7 updates applied, 1 rejected; the model is in m" in capsys.readouterr().out
+
+
+def test_initial_file_that_is_missing_is_one_sentence(
+    federation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["coordinator", str(federation), "--initial", "nothing.npz"]) == 2
+    assert "nothing.npz" in capsys.readouterr().err
+
+
+def test_folder_without_a_federation_says_how_to_make_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["coordinator", str(tmp_path)]) == 2
+    assert "antiphon init" in capsys.readouterr().err
+
+
+def test_roles_that_are_no_map_are_refused(federation: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors = {"w": np.zeros(3, np.float32)}
+    save_file(tensors, federation / "initial.safetensors", metadata={"antiphon.roles": "[1]"})
+    assert main(["coordinator", str(federation)]) == 2
+    assert "roles" in capsys.readouterr().err
