@@ -6,6 +6,7 @@ command.
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 
@@ -24,6 +25,4 @@ def end_with_parent() -> None:
 
 if __name__ == "__main__":
     end_with_parent()
-    from antiphon.cli import main
-
-    sys.exit(main())
+    runpy.run_module("antiphon", run_name="__main__", alter_sys=True)

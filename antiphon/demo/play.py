@@ -23,7 +23,7 @@ from antiphon.demo.table import bank_table, headline
 TICK = 0.25
 """Seconds between two looks."""
 
-START = 20.0
+START = 30.0
 """Seconds that the broker, and then the first version after it, may take."""
 
 CUES = (("late", 0.33), ("kill", 0.5), ("return", 0.62))
