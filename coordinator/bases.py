@@ -5,6 +5,7 @@ budget, the oldest going first, but never one that an update which was let in st
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ class Bases:
         if isinstance(kept, Path):
             return np.load(kept, mmap_mode="r", allow_pickle=False)
         return kept
+
+    def get_all(self, numbers: Sequence[int]) -> list[Vector | None]:
+        """Return several versions' vectors at once, as `get`. Disk work."""
+        return [self.get(number) for number in numbers]
 
     def hold(self, number: int) -> None:
         """An update with that base was let in."""

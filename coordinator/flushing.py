@@ -163,12 +163,12 @@ class Flushing:
         tools = self._tools
         bases: list[npt.NDArray[Any]] | None = None
         if isinstance(tools.rule.anchor, Current):
-            bases = []
-            for index, accepted in enumerate(batch):
-                base = await tools.environment.run(tools.bases.get, accepted.arrival.base_number)
-                if base is None:
-                    return Spoiled(index, "base-gone", "the base is no longer kept")
-                bases.append(base)
+            numbers = [accepted.arrival.base_number for accepted in batch]
+            found = await tools.environment.run(tools.bases.get_all, numbers)
+            bases = [base for base in found if base is not None]
+            if len(bases) < len(found):
+                gone = next(index for index, base in enumerate(found) if base is None)
+                return Spoiled(gone, "base-gone", "the base is no longer kept")
         arrivals = [accepted.arrival for accepted in batch]
         live = tools.roster.live(_now())
         now = tools.environment.now()
