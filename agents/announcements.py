@@ -150,13 +150,12 @@ class Announcements:
             return f"it is of federation {new.federation!r}"
         old = self.current
         if old is not None:
-            if new.run == old.run and new.issued < old.issued:
-                return "an older signature of this run"
-            if (new.run, new.term, new.number) == (
-                old.run,
-                old.term,
-                old.number,
-            ) and new.digest != old.digest:
+            same = (new.run, new.term, new.number) == (old.run, old.term, old.number)
+            # The end of a run is its last word, and only the signatures of one version are told apart by
+            # their time: the coordinator's clock may have been set back in between.
+            if same and (new.state == "over", new.issued) < (old.state == "over", old.issued):
+                return "an older signature of this version"
+            if same and new.digest != old.digest:
                 return "another content under the same version"
         known = old or self._memory
         if known is None:

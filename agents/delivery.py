@@ -55,9 +55,11 @@ class Delivery:
             try:
                 await self._carry(entry, announcement)
             except* StateError as group:
-                # One unreadable file must not hold up the updates behind it.
-                log.error("%s", group.exceptions[0])
-                self._outbox.give_up(entry)
+                # Its outcome may have come, and the file gone, while the next frame was being made.
+                if entry.state == "pending":
+                    # One unreadable file must not hold up the updates behind it.
+                    log.error("%s", group.exceptions[0])
+                    self._outbox.give_up(entry)
             except* PeerError as group:
                 log.error("the announcement cannot be used: %s", group.exceptions[0])
                 await self._back_off()

@@ -26,6 +26,9 @@ DIGEST = 32
 NAMED = 256
 """Chunks or pages in one `absent` note, at most."""
 
+LONGEST_GAP = 30.0
+"""Seconds between two chunks that pass for a slow line; what takes longer was absent for a while."""
+
 
 Take = Callable[[int, bytes], Awaitable[None]]
 """Takes the frame of one chunk or page in."""
@@ -74,7 +77,7 @@ class Download:
             del pull.waiting[topic]
             pull.done.append(topic)
             now = self._line.now
-            self._gap = max(now - pull.quiet, 0.9 * self._gap)
+            self._gap = min(max(now - pull.quiet, 0.9 * self._gap), LONGEST_GAP)
             pull.quiet = now
             pull.arrived.append((expected[0], expected[1], payload))
         self._line.bell.ring()
@@ -87,7 +90,14 @@ class Download:
             ConfigError: The model is larger than the configured bound.
         """
         limits = self._line.settings.limits
-        key = await self._keys.get(version.key)
+
+        async def wanted() -> bool:
+            newest = await self._announcements.refresh()
+            return newest is None or newest.key == version.key
+
+        key = await self._keys.get(version.key, wanted)
+        if key is None:
+            return None
         if version.slot < 0:
             return await self._line.environment.run(
                 read_inline, version, key, limits.announcement, limits.schema, limits.model
@@ -196,7 +206,9 @@ class Download:
         if silent and line.now - pull.absent >= timers.absent:
             pull.absent = line.now
             await self._note(pull, "absent")
-        await line.bell.wait(patience)
+        # What came while a note went out has rung already.
+        if not pull.arrived and pull.session == line.session:
+            await line.bell.wait(patience)
 
     async def _unsubscribe(self, pull: _Pull) -> None:
         done, pull.done = pull.done, []

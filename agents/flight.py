@@ -63,7 +63,7 @@ class Flight:
         self._trip, self._rng = trip, rng
         self._due = now
         self._tries = 0
-        self._offered = False
+        self._offered = self._waited = False
         self._sent_at: dict[int, float] = {}  # send number -> when; 0 is the offer
 
     def decide(self, now: float, *, busy: bool = False) -> Action:
@@ -108,9 +108,12 @@ class Flight:
         self._measure(receipt, now)
         self._tries = 0
         if receipt.type == "wait":
-            self.granted = False
-            self._due = now + max(0.0, receipt.after)
+            # The first wait may be over at once (offer again, I know nothing of it): not one after the other.
+            least = self._trip.rto if self._waited else 0.0
+            self.granted, self._waited = False, True
+            self._due = now + max(least, receipt.after)
             return
+        self._waited = False
         self.granted = receipt.window > 0 or self.granted
         self.sender.answered(receipt.send, receipt.missing, receipt.upto, receipt.window)
         self._due = now + self._trip.rto

@@ -76,6 +76,8 @@ class Greeting:
         while line.session == session:
             await self._say(due)
             heard = line.heard > due.connected
+            if line.session != session:  # it changed while something was being said
+                return
             times = [due.ask, due.absent, due.frozen, *([] if heard else [due.hello])]
             await line.bell.wait(max(0.05, min(times) - line.now))
 

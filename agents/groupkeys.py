@@ -1,6 +1,7 @@
 """The group keys under which model versions are sealed, as the coordinator sent them to this agent."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from antiphon.agents.line import CONTROL_LIMIT, Line
 from antiphon.agents.pace import backoff
@@ -38,11 +39,16 @@ class KeyRing:
         self._keys = {key.id: SymmetricKey(key.key) for key in keys.keys}
         self._line.bell.ring()
 
-    async def get(self, id: bytes) -> SymmetricKey:
-        """Return a key, asking for it until it comes."""
+    async def get(self, id: bytes, wanted: Callable[[], Awaitable[bool]]) -> SymmetricKey | None:
+        """Return a key, asking for it until it comes; None once nobody wants it any more.
+
+        A key that was changed before this agent got it never comes.
+        """
         timers = self._line.settings.timers
         tries, due = 0, self._line.now + self._line.trip.silence
-        while (key := self._keys.get(id)) is None:
+        while await wanted():
+            if (key := self._keys.get(id)) is not None:
+                return key
             if self._line.ready and self._line.now >= due:
                 due = self._line.now + backoff(
                     timers.key, timers.longest_key, tries, self._line.environment.rng
@@ -51,7 +57,7 @@ class KeyRing:
                 await self._ask()
             else:
                 await self._line.bell.wait(max(0.0, due - self._line.now) or None)
-        return key
+        return None
 
     async def _ask(self) -> None:
         log.info("asking the coordinator for the group key")

@@ -4,9 +4,7 @@ Guarantees: receipts come from the coordinator and never go back in (term, count
 dropped; what does not open is counted and dropped.
 """
 
-import json
 import logging
-from typing import Any
 
 from antiphon.agents.announcements import Announcements
 from antiphon.agents.delivery import Delivery
@@ -14,7 +12,7 @@ from antiphon.agents.download import Download
 from antiphon.agents.groupkeys import KeyRing
 from antiphon.agents.line import CONTROL_LIMIT, NO_RUN, Line
 from antiphon.agents.outcomes import Outcomes
-from antiphon.agents.status import Reporter
+from antiphon.agents.status import Reporter, read_status
 from antiphon.broker_config.connection import Connected, Lost, Message
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs import messages
@@ -107,11 +105,10 @@ class Inbox:
 
     def _coordinator(self, payload: bytes) -> None:
         """The coordinator's status: a hint for how patient to be."""
-        try:
-            found: Any = json.loads(payload)
-            online = found["state"] == "online"
-        except (ValueError, KeyError, TypeError, RecursionError):
+        state = read_status(payload).get("state")
+        if state is None:
             return
+        online = state == "online"
         if online and not self._line.online:
             self._delivery.hurry()
         self._line.online = online

@@ -11,7 +11,9 @@ File: the encoded vector, the exact section, the head (msgpack map of `Head`), 8
 import mmap
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -105,6 +107,7 @@ class Outbox:
         self.folder, self._limit, self._spare = folder, limit, spare
         self._entries: list[Entry] = []
         self._next = 0
+        self._lock = threading.Lock()
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -165,7 +168,9 @@ class Outbox:
         Raises:
             StateError: The disk is full or the folder gone; nothing of the update is left.
         """
-        path = self.folder / f"{self._next:012d}{UPDATE}"
+        with self._lock:  # an update may be renamed while another one is being written
+            ordinal, self._next = self._next, self._next + 1
+        path = self.folder / f"{ordinal:012d}{UPDATE}"
         aside = path.with_suffix(ASIDE)
         try:
             with aside.open("wb") as file:
@@ -180,8 +185,7 @@ class Outbox:
             if isinstance(error, OSError):
                 raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
             raise
-        entry = Entry(final, path, self._next)
-        self._next += 1
+        entry = Entry(final, path, ordinal)
         self._entries.append(entry)
         return entry
 
@@ -208,13 +212,15 @@ class Outbox:
         entry.state = "gone"
         if entry in self._entries:
             self._entries.remove(entry)
-        entry.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk: after a restart it is asked about once more
+            entry.path.unlink(missing_ok=True)
 
     def give_up(self, entry: Entry) -> None:
         """Forget an update that cannot be read, but leave its file to whoever looks into the folder."""
         entry.close()
         entry.state = "gone"
-        self._entries.remove(entry)
+        if entry in self._entries:
+            self._entries.remove(entry)
 
     def rename(self, entry: Entry, incarnation: bytes, sequence: int) -> None:
         """Give an update another id: somebody else's content has its old one. Blocks.

@@ -74,11 +74,6 @@ class Sender:
         self._bytes += self._sizes[index]
         return Sent(index, self.send)
 
-    def unsent(self, sent: Sent) -> None:
-        """Take note that ``sent`` never left; it may go again."""
-        if self._last[sent.index] == sent.send:
-            self._queue(sent.index)
-
     def answered(self, send: int, missing: Sequence[Sequence[int]], upto: int, window: int) -> None:
         """Take a ``granted`` or ``progress`` receipt in.
 
@@ -97,7 +92,7 @@ class Sender:
         here = 0
         for first, count in missing:
             self._mark_arrived(here, min(first, upto))
-            for index in range(max(first, 0), min(first + count, len(self._sizes))):
+            for index in range(max(first, here), min(first + count, len(self._sizes))):
                 if 0 < self._last[index] <= self.seen:
                     self._queue(index)
             here = max(here, first + count)

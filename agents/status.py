@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from antiphon.agents.line import Line
 from antiphon.codecs.errors import TransportError
@@ -14,6 +14,9 @@ log = logging.getLogger("antiphon.agents")
 
 INTERVAL = 1.0
 """Seconds between two messages, at least."""
+
+LARGEST = 64 << 10
+"""Bytes of a status message that is read; ours have 400."""
 
 
 @dataclass(slots=True)
@@ -42,6 +45,15 @@ def status(line_id: str, federation: str, session: str, state: str, now: float, 
     return json.dumps(plain).encode()
 
 
+def read_status(payload: bytes) -> dict[str, Any]:
+    """Return what a status message says; nothing if it is none. Anybody may have written it."""
+    try:
+        found: Any = json.loads(payload) if len(payload) <= LARGEST else None
+    except (ValueError, RecursionError):  # brackets in brackets are no error to the parser, but the end of it
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
 class Reporter:
     """Publishes status and metrics when they change.
 
@@ -67,12 +79,8 @@ class Reporter:
 
     def take(self, payload: bytes) -> None:
         """Something lies on our own status topic; if it is not what we said last, say it again."""
-        try:
-            found: Any = json.loads(payload)
-            ours = found["session"] == self._session and found["state"] == "online"
-        except (ValueError, KeyError, TypeError):
-            ours = False
-        if not ours:
+        found = read_status(payload)
+        if (found.get("session"), found.get("state")) != (self._session, "online"):
             self._published = ()
             self._line.bell.ring()
 

@@ -8,7 +8,7 @@ may stop waiting.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from antiphon.codecs.schema import Schema
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
+MOST = 2**53
+"""Examples or steps of an update: the largest number of a message."""
+
 SLAB = 1 << 20
 """Elements that are checked at a time, so that a check needs no memory to speak of."""
 
@@ -51,7 +54,10 @@ def own_schema(trainer: Trainer) -> Schema:
     """
     params = call("get_model_params", trainer.get_model_params)
     roles = call("model_roles", trainer.model_roles) if isinstance(trainer, NamesRoles) else None
-    return schema.infer(params, roles)
+    try:
+        return schema.infer(params, roles)
+    except (AttributeError, TypeError) as error:
+        raise TrainerError(f"get_model_params() must return named arrays: {error}") from None
 
 
 def check_same(own: Schema, federation: Schema) -> None:
@@ -144,8 +150,9 @@ def _check_finite(vector: NDArray[Any]) -> None:
 def _checked(result: object) -> TrainingResult:
     if not isinstance(result, TrainingResult):
         raise TrainerError(f"train_model() must return a TrainingResult, not {type(result).__name__}")
-    if result.examples < 0 or result.steps < 0:
-        raise TrainerError("train_model() must not return negative examples or steps")
+    counts = cast("tuple[object, object]", (result.examples, result.steps))
+    if not all(isinstance(count, int | np.integer) and 0 <= count <= MOST for count in counts):
+        raise TrainerError(f"train_model() must return whole numbers of examples and steps, not {counts}")
     return result
 
 

@@ -5,19 +5,26 @@ transfer's one-time key lives in memory alone. Another cut or another epoch key 
 frames is CPU work: services call it through ``environment.run``.
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from antiphon.agents.outbox import Entry
 from antiphon.codecs import chunks, encodings, frames, messages, schema, sealing
 from antiphon.codecs.chunks import VECTOR, Cut
+from antiphon.codecs.errors import ConfigError
 from antiphon.codecs.frames import Header, Kind
 from antiphon.codecs.messages import Announcement, Offer
 from antiphon.codecs.schema import BLOCK, Schema
 from antiphon.codecs.sealing import SecretKey, SymmetricKey
 
+log = logging.getLogger("antiphon.agents")
+
 HEAD_ROOM = 64
 """Bytes that a chunk payload may need besides its data."""
+
+MOST_SEND = 2**53
+"""The largest number of a message."""
 
 FRAME_ROOM = 512
 """Bytes that header and seal of a frame may need."""
@@ -35,6 +42,7 @@ class Transfer:
     cuts: tuple[Cut, ...]
     inline: tuple[bytes, ...]
     sizes: tuple[int, ...]
+    metrics: Mapping[str, float]
 
     @property
     def id(self) -> bytes:
@@ -45,6 +53,11 @@ class Transfer:
     def largest(self) -> int:
         """Bytes of the largest frame that a cut was planned for."""
         return max(self.sizes, default=0)
+
+    @property
+    def offer_size(self) -> int:
+        """Bytes of the offer, at most: a repeated one has a send number."""
+        return len(self.offer(MOST_SEND))
 
     def offer(self, send: int) -> bytes:
         """Return the sealed offer; ``send`` is 0, or the send number of a repetition."""
@@ -63,7 +76,7 @@ class Transfer:
             examples=head.examples,
             steps=head.steps,
             seconds=head.seconds,
-            metrics=head.metrics,
+            metrics=dict(self.metrics),
             inline=list(self.inline),
             schema_body=head.schema if head.initial else b"",
             send=send,
@@ -115,16 +128,33 @@ def begin(
     key = derive(header.transfer, one_time, announcement.epoch)
     header = replace(header, key_id=sealing.epoch_id(announcement.epoch))
     sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
-    transfer = Transfer(entry, own, key, header, one_time.public, cuts, (), sizes)
+    transfer = Transfer(entry, own, key, header, one_time.public, cuts, (), sizes, head.metrics)
     most = min(announcement.offer, largest)
+    transfer = _fitting(transfer, most)
     # Floats rarely shrink to less than an eighth: what is larger is not worth trying.
     if head.vector_bytes + head.exact_bytes <= 8 * most:
         vector, exact = entry.content()
         payloads = tuple(chunks.cut(own, head.encoding, vector, exact, cut) for cut in cuts)
         small = replace(transfer, inline=payloads, sizes=())
-        if len(small.offer(0)) <= most:
+        if small.offer_size <= most:
             return small
     return transfer
+
+
+def _fitting(transfer: Transfer, most: int) -> Transfer:
+    """Return the transfer with an offer of at most ``most`` bytes, without its metrics if need be."""
+    if transfer.offer_size <= most:
+        return transfer
+    bare = replace(transfer, metrics={})
+    if bare.offer_size <= most:
+        log.warning(
+            "the metrics of update %d do not fit its offer and stay here", transfer.entry.head.sequence
+        )
+        return bare
+    raise ConfigError(
+        f"an offer takes at most {most} bytes, too few for this model's schema: raise limits.offer in "
+        "coordinator.toml, or give the coordinator its first version as a file"
+    )
 
 
 def _encoded(own: Schema, encoding: str, cut: Cut) -> int:

@@ -97,7 +97,7 @@ class Work:
             trouble = "the broker serves an old announcement"
         elif self._line.now < self._until:
             trouble = self._trouble
-        elif self._announcements.trained(version) or (version.transfer, version.digest) == self._unusable:
+        elif self._trained(version) or (version.transfer, version.digest) == self._unusable:
             pass
         elif version.number >= 0:
             task = "train"
@@ -107,6 +107,14 @@ class Work:
             task, trouble = "", full
         self._tell(task, trouble)
         return task
+
+    def _trained(self, version: Announcement) -> bool:
+        """Whether there is an update on this version: a crash may have come before it was noted."""
+        place = (version.run, version.number, version.digest)
+        return self._announcements.trained(version) or any(
+            (entry.head.run, entry.head.base_number, entry.head.base) == place
+            for entry in self._outbox.entries
+        )
 
     def _tell(self, task: str, trouble: str) -> None:
         if trouble and trouble != self._trouble and self._line.now >= self._until:

@@ -15,7 +15,7 @@ from antiphon.agents.trainer import TrainingContext, TrainingResult
 from antiphon.agents.trainers.data import Dataset
 from antiphon.agents.trainers.descent import Descent, Gradient, Params, descend, probabilities
 from antiphon.agents.trainers.metrics import accuracy, auc, log_loss
-from antiphon.codecs.errors import ConfigError
+from antiphon.codecs.errors import ConfigError, TrainerError
 
 Array = npt.NDArray[Any]
 
@@ -79,10 +79,11 @@ class GradientTrainer:
 
     def train_model(self, context: TrainingContext) -> TrainingResult:
         """Walk downhill on the training rows from the parameters taken over last."""
-        settings = replace(
-            self._descent,
-            proximal_mu=float(context.hints.get("proximal_mu", self._descent.proximal_mu)),
-        )
+        mu = float(context.hints.get("proximal_mu", self._descent.proximal_mu))
+        if not 0 <= mu < float("inf"):
+            # The operator's mistake, which the next version may correct: no reason to end this agent.
+            raise TrainerError(f"the federation proposes proximal_mu = {mu}, it must be at least 0")
+        settings = replace(self._descent, proximal_mu=mu)
         x, y = self._training.x, self._training.y
         walk = descend(self._params, self._model.gradient, x, y, settings, context.rng, context.stopping)
         self._params = self._as_told(walk.params)

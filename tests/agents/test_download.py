@@ -116,11 +116,11 @@ def test_silent_slot_is_given_up_for_a_newer_version(tmp_path: Path) -> None:
 def test_two_lost_pulls_ask_for_a_pin(tmp_path: Path) -> None:
     async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
         for number in range(3):
-            await peer.publish(slotted(number), number, slot=0, leave_out=20)
+            await peer.publish(slotted(number), number, slot=0, leave_out=20 + number)
             await asyncio.sleep(1)
         await peer.until(lambda: any(note.type == "pin" for note in peer.notes), 60)
         assert next(n for n in peer.notes if n.type == "pin").transfer == peer.version.transfer
-        await peer.connection.publish(peer.topics.chunk(0, 20), peer.sealed[20], retain=True)
+        await peer.connection.publish(peer.topics.chunk(0, 22), peer.sealed[22], retain=True)
         await peer.until(lambda: trainer.trained == [2], 60)
 
     play(scene, tmp_path)
@@ -290,3 +290,37 @@ def test_frames_above_the_limit_are_not_taken(tmp_path: Path) -> None:
             assert trainer.trained == []
 
     clock.run(story)
+
+
+def test_a_group_key_that_was_changed_before_it_came_is_not_waited_for(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.publish(slotted(), 0)
+        peer.group = new_group_key()  # the coordinator that gave the first one is gone
+        await peer.until(lambda: any(note.type == "need-key" for note in peer.notes), 60)
+        peer.version = msgspec.structs.replace(peer.version, key=peer.group.id)
+        await peer.publish(slotted(1.0), 1)
+        await peer.until(lambda: agent.counters.applied == 1, 600)
+        assert trainer.trained == [1]
+
+    play(scene, tmp_path, keys_known=False)
+
+
+def test_an_outage_in_a_pull_does_not_pass_for_a_slow_line(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.publish(slotted(), 0, slot=0, leave_out=1)
+        await asyncio.sleep(1800)
+        await peer.connection.publish("model/broadcast/0/1", peer.sealed[1], retain=True)
+        await peer.until(lambda: agent.counters.applied == 1, 60)
+        peer.notes.clear()
+        await peer.publish(slotted(1.0), 1, slot=1, leave_out=1)
+        await peer.until(lambda: any(note.type == "absent" for note in peer.notes), 200)
+
+    play(scene, tmp_path)
+
+
+def test_a_pull_from_a_slot_does_not_sleep_over_what_came_while_it_spoke(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.publish(slotted(), 0, slot=0)
+        await peer.until(lambda: trainer.trained == [0], 2.5)
+
+    play(scene, tmp_path, MemoryBroker(latency=0.05))

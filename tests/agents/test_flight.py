@@ -105,3 +105,15 @@ def test_what_leaves_after_an_interruption_changes_nothing() -> None:
     way.interrupted(3.0)
     way.left(2.5)
     assert way.decide(3.0) == OfferNow(0)
+
+
+def test_waits_of_no_length_one_after_the_other_do_not_make_a_storm_of_offers() -> None:
+    way = flight()
+    way.decide(0.0)
+    way.answered(receipt("wait"), 0.1)
+    assert way.decide(0.1) == OfferNow(1)  # "I know nothing of it": offer again at once
+    way.answered(receipt("wait"), 0.2)
+    assert way.decide(0.2) == Rest(2.2)
+    way.answered(granted(), 0.3)
+    way.answered(receipt("wait"), 0.4)
+    assert way.decide(0.4) == OfferNow(2)

@@ -170,3 +170,37 @@ def test_a_record_that_cannot_be_written_keeps_the_update(tmp_path: Path) -> Non
     tmp_path.chmod(0o700)
     assert entry.state == "received"
     assert entry.path.suffix == ".update"
+
+
+def test_two_updates_written_at_the_same_time_get_files_of_their_own(tmp_path: Path) -> None:
+    outbox = fresh(tmp_path)
+
+    def parts() -> Iterator[bytes]:
+        yield b"v" * 4
+        put(outbox, 2)  # as a thread that renames another update does
+        yield b"v" * 4
+
+    outbox.add(parts(), b"ex", lambda: head(1))
+    again = fresh(tmp_path)
+    assert sorted(entry.head.sequence for entry in again.entries) == [1, 2]
+
+
+def test_an_update_whose_file_cannot_be_removed_is_settled_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    outbox = fresh(tmp_path)
+    entry = put(outbox)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    outbox.settle(entry)
+    assert outbox.entries == ()
+
+
+def test_an_update_that_was_settled_can_be_given_up(tmp_path: Path) -> None:
+    outbox = fresh(tmp_path)
+    entry = put(outbox)
+    outbox.settle(entry)
+    outbox.give_up(entry)
+    assert (entry.state, outbox.entries) == ("gone", ())

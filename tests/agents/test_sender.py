@@ -119,21 +119,17 @@ def test_chunks_known_from_before_are_not_sent() -> None:
     assert sender.complete
 
 
-def test_a_chunk_that_never_left_goes_again() -> None:
-    sender = Sender([1])
-    sender.answered(0, [[0, 1]], 1, 10)
-    sent = sender.take()
-    assert sent is not None
-    sender.unsent(sent)
-    again = sender.take()
-    assert again is not None
-    assert again.send == 2
-    sender.unsent(sent)  # of the first try: the second is under way
-    assert sender.take() is None
-
-
 def test_senseless_receipts_are_harmless() -> None:
     sender = Sender([1] * 3)
     sender.answered(10**9, [[-5, 2], [2, 100], [50, 1]], 10**6, 2)
     assert sender.seen == 0
     assert [s.index for s in iter(sender.take, None)] == [2]
+
+
+def test_runs_that_overlap_are_walked_once() -> None:
+    sender = Sender([1] * 3)
+    sender.answered(0, [[0, 3]], 3, 3)
+    while sender.take():
+        pass
+    sender.answered(3, [[0, 2]] * 20_000 + [[2, 1]], 3, 3)
+    assert [s.index for s in iter(sender.take, None)] == [0, 1, 2]

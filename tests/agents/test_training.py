@@ -1,7 +1,7 @@
 """What the user's trainer returns is looked at before it is believed."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -91,8 +91,12 @@ def test_a_difference_that_overflows_is_not_finite() -> None:
     ("result", "said"),
     [
         (None, "must return a TrainingResult, not NoneType"),
-        (TrainingResult(examples=-1), "negative"),
-        (TrainingResult(examples=1, steps=-1), "negative"),
+        (TrainingResult(examples=-1), "whole numbers"),
+        (TrainingResult(examples=1, steps=-1), "whole numbers"),
+        (TrainingResult(examples=cast("int", None)), "whole numbers"),
+        (TrainingResult(examples=cast("int", "12")), "whole numbers"),
+        (TrainingResult(examples=cast("int", float("nan"))), "whole numbers"),
+        (TrainingResult(examples=2**60), "whole numbers"),
         (TrainingResult(examples=1, metrics={"loss": "low"}), "names and numbers"),  # pyright: ignore
         (TrainingResult(examples=1, metrics=[1]), "names and numbers"),  # pyright: ignore
     ],

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from peer import Adder, Peer, Running, model
@@ -13,6 +14,7 @@ from peer import Adder, Peer, Running, model
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.trainer import TrainingContext, TrainingResult
 from antiphon.broker_config.topics import COORDINATOR
+from antiphon.codecs import announcements
 from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.messages import NO_DIGEST
 from antiphon.simulation import clock
@@ -540,3 +542,99 @@ def test_a_trainer_that_looks_is_told_to_stop(tmp_path: Path) -> None:
     agent: Any = None
     clock.run(story)
     assert seen == [False, True]
+
+
+@pytest.mark.parametrize("topic", ["status/a1", "status/coordinator"])
+def test_brackets_in_brackets_on_a_status_topic_do_not_end_the_agent(tmp_path: Path, topic: str) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+                for size in (50_000, 200_000):
+                    await peer.connection.publish(topic, b"[" * size, retain=True)
+                await asyncio.sleep(10)
+                assert said(peer)["state"] == "online"
+                await peer.publish(model(value=1.0), 1)
+                await peer.until(lambda: agent.counters.applied == 2)
+
+    clock.run(story)
+
+
+def test_a_crash_between_update_and_mark_does_not_train_twice(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            peer.answer = lambda upload: None
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: bool(peer.offers))
+            (tmp_path / "trained.json").unlink()
+            trainer = Adder(model())
+            agent = peer.make_agent(trainer, tmp_path)
+            async with Running(agent):
+                await asyncio.sleep(60)
+                assert trainer.trained == []
+                assert len({(offer.incarnation, offer.sequence) for offer in peer.offers}) == 1
+
+    clock.run(story)
+
+
+def test_a_clock_that_was_set_back_hides_no_newer_version_and_no_end(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await asyncio.sleep(5000)
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            running = Running(agent)
+
+            async def say(**changes: Any) -> None:
+                """As a coordinator whose clock is an hour slow."""
+                late = msgspec.structs.replace(peer.version, **changes)
+                peer.version = msgspec.structs.replace(late, issued=late.issued - 3600)
+                raw = announcements.sign(peer.version, peer.signing)
+                await peer.connection.publish("model/broadcast", raw, retain=True)
+
+            async with running:
+                await peer.until(lambda: agent.counters.applied == 1)
+                await say(number=1)
+                await peer.until(lambda: agent.counters.applied == 2)
+                await say(state="over")
+                async with asyncio.timeout(60):
+                    await running.task
+
+    clock.run(story)
+
+
+def test_metrics_that_do_not_fit_an_offer_stay_behind(tmp_path: Path) -> None:
+    class Talker(Adder):
+        def train_model(self, context: TrainingContext) -> TrainingResult:
+            super().train_model(context)
+            return TrainingResult(examples=1, metrics={f"{'m' * 140}{n}": 1.0 for n in range(100)})
+
+        def evaluate_model(self) -> dict[str, float]:
+            return {f"{'g' * 140}{n}": 1.0 for n in range(100)}
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Talker(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+                assert peer.offers[0].metrics == {}
+
+    clock.run(story)
+
+
+def test_a_schema_that_fits_no_offer_ends_the_agent_with_advice(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.announce(wanted="initial")
+            params = {f"encoder.{n}.attention.projection.weight": np.zeros(1, np.float32) for n in range(400)}
+            agent = peer.make_agent(Adder(params), tmp_path, may_initialise=True)
+            with pytest.raises(ConfigError, match=r"raise limits\.offer"):
+                async with asyncio.timeout(60):
+                    await agent.run()
+
+    clock.run(story)

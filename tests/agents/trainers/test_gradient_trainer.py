@@ -10,7 +10,7 @@ from antiphon.agents.trainers.data import Dataset
 from antiphon.agents.trainers.descent import Descent
 from antiphon.agents.trainers.gradient_trainer import GradientTrainer
 from antiphon.agents.trainers.logistic import logistic_model
-from antiphon.codecs.errors import ConfigError
+from antiphon.codecs.errors import ConfigError, TrainerError
 
 X = np.array([[0.0], [1.0], [2.0], [3.0]])
 ROWS = Dataset(X, np.array([0, 0, 1, 1]), ("a", "b"))
@@ -84,3 +84,10 @@ def test_no_rows_or_another_dtype_is_refused(tmp_path: Path) -> None:
         GradientTrainer(logistic_model(1, 2, 0.0), NONE, NONE, Descent())
     with pytest.raises(ConfigError, match="float16"):
         trainer(dtype="float16")
+
+
+@pytest.mark.parametrize("mu", [-1.0, float("nan")])
+def test_a_senseless_proposal_of_the_federation_is_no_reason_to_end_the_agent(mu: float) -> None:
+    context = TrainingContext(1, {"proximal_mu": mu}, np.random.default_rng(0))
+    with pytest.raises(TrainerError, match="proximal_mu"):
+        trainer().train_model(context)
