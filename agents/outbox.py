@@ -181,7 +181,7 @@ class Outbox:
             os.replace(aside, path)
             _sync_folder(self.folder)
         except BaseException as error:
-            aside.unlink(missing_ok=True)
+            _remove(aside)
             if isinstance(error, OSError):
                 raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
             raise
@@ -204,7 +204,7 @@ class Outbox:
             _sync_folder(self.folder)
             entry.path = record
         except OSError:  # a full disk: the whole file is its own record, and is offered again after a restart
-            aside.unlink(missing_ok=True)
+            _remove(aside)
 
     def settle(self, entry: Entry) -> None:
         """A final receipt came: forget the update. Blocks."""
@@ -212,8 +212,7 @@ class Outbox:
         entry.state = "gone"
         if entry in self._entries:
             self._entries.remove(entry)
-        with suppress(OSError):  # a read-only disk: after a restart it is asked about once more
-            entry.path.unlink(missing_ok=True)
+        _remove(entry.path)  # where that fails, it is asked about once more after a restart
 
     def give_up(self, entry: Entry) -> None:
         """Forget an update that cannot be read, but leave its file to whoever looks into the folder."""
@@ -248,6 +247,12 @@ class Outbox:
             return  # both are here after a crash between two steps: the whole one counts
         entry = Entry(head, path, ordinal, "pending" if whole else "received")
         self._entries = [e for e in self._entries if e.ordinal != ordinal] + [entry]
+
+
+def _remove(path: Path) -> None:
+    """Delete a file if the disk lets us: what is left over is harmless."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _write_head(file: BinaryIO, head: Head) -> None:

@@ -194,6 +194,7 @@ def test_an_update_whose_file_cannot_be_removed_is_settled_all_the_same(
     outbox = fresh(tmp_path)
     entry = put(outbox)
     monkeypatch.setattr(Path, "unlink", refuse)
+    outbox.received(entry)
     outbox.settle(entry)
     assert outbox.entries == ()
 
