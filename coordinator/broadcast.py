@@ -78,7 +78,7 @@ class Broadcast:
         self._retained: dict[int, list[int]] = {}
         self._own: deque[bytes] = deque(maxlen=OWN)
         self._raw = b""
-        self._issued = 0.0
+        self._signed = 0.0
         self._repeated = float("-inf")
         self._again_soon = asyncio.Event()
         self._current: Publication | None = None
@@ -160,7 +160,7 @@ class Broadcast:
 
     def refresh(self) -> None:
         """Sign again what was not signed for a while, and publish it soon."""
-        if self._raw and self._environment.now() - self._issued >= RESIGN:
+        if self._raw and _now() - self._signed >= RESIGN:
             self._sign()
             self._again_soon.set()
 
@@ -218,7 +218,7 @@ class Broadcast:
 
     def _sign(self) -> None:
         voice, model, sealed = self._voice, self.model, self._current or Publication(b"", b"")
-        self._issued = self._environment.now()
+        self._signed = _now()
         announcement = Announcement(
             wire=WIRE,
             federation=voice.identity.federation,
@@ -228,7 +228,7 @@ class Broadcast:
             number=self.number,
             digest=model.digest if model else NO_DIGEST,
             schema=model.schema.digest if model else NO_DIGEST,
-            issued=self._issued,
+            issued=self._environment.now(),
             state=self.state,
             wanted="" if model else "initial",
             spread=voice.spread(),
@@ -266,6 +266,8 @@ class Broadcast:
                 self.sent_bytes += len(data)
             except TransportError as error:
                 failed.append(error)
+            except OSError as error:
+                raise StateError(f"cannot read {path}: {error.strerror}") from None
             finally:
                 room.release()
 
@@ -334,9 +336,11 @@ class Broadcast:
             self._retained[slot] = [kept_chunks, kept_pages]
 
     async def _remember_retained(self) -> None:
-        await self._environment.run(
-            _write_retained, self._folder / "retained.json", {s: list(c) for s, c in self._retained.items()}
-        )
+        known = {slot: list(counts) for slot, counts in self._retained.items()}
+        try:
+            await self._environment.run(_write_retained, self._folder / "retained.json", known)
+        except OSError as error:
+            raise StateError(f"cannot write {self._folder}: {error.strerror}") from None
 
 
 def _now() -> float:

@@ -150,7 +150,10 @@ class Flushing:
 
     async def _begin(self, accepted: Accepted) -> None:
         """Publish the first version that an agent brought."""
-        found = await self._tools.environment.run(merging.first_version, accepted)
+        try:
+            found = await self._tools.environment.run(merging.first_version, accepted)
+        except OSError as error:
+            raise StateError(f"cannot read the spool: {error.strerror}") from None
         if isinstance(found, Spoiled):
             self._reject(accepted, found.reason, found.detail)
             return
@@ -175,9 +178,12 @@ class Flushing:
         size = should_flush(tools.rule, self._state, arrivals, now, live).k
         scalars = plan(tools.rule, self._state, arrivals, model.number, size, now)
         assert self._step is not None  # there is a model, so there is a step
-        merged = await tools.environment.run(
-            merging.merge, tools.rule, scalars, model, self._step, batch, bases
-        )
+        try:
+            merged = await tools.environment.run(
+                merging.merge, tools.rule, scalars, model, self._step, batch, bases
+            )
+        except OSError as error:
+            raise StateError(f"cannot read the spool: {error.strerror}") from None
         return merged if isinstance(merged, Spoiled) else (merged, scalars)
 
     async def _publish(

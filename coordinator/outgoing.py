@@ -41,6 +41,7 @@ class Outgoing:
         self._jobs: deque[Callable[[], None]] = deque()
         self._last: OrderedDict[str, float] = OrderedDict()
         self.sent_bytes = 0
+        self.failed = 0
 
     def put(self, topic: str, read: Callable[[], bytes | None], lane: Lane = Lane.CONTROL) -> None:
         """Publish it soon."""
@@ -74,15 +75,17 @@ class Outgoing:
     async def _work(self) -> None:
         while True:
             topic = await self._queue.get()
-            if not topic:
-                await self._environment.run(self._jobs.popleft())
-                continue
-            item = self._items.pop(topic)
-            payload = await self._environment.run(item.read)
-            if payload is None:
-                continue
             try:
-                await self._connection.publish(topic, payload, retain=True, lane=item.lane)
-                self.sent_bytes += len(payload)
-            except TransportError:
-                continue
+                if topic:
+                    await self._send(topic, self._items.pop(topic))
+                else:
+                    await self._environment.run(self._jobs.popleft())
+            except (TransportError, OSError):
+                # Whoever misses it asks again; a file that cannot be deleted goes with the next start.
+                self.failed += 1
+
+    async def _send(self, topic: str, item: Item) -> None:
+        payload = await self._environment.run(item.read)
+        if payload is not None:
+            await self._connection.publish(topic, payload, retain=True, lane=item.lane)
+            self.sent_bytes += len(payload)

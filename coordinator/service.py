@@ -17,7 +17,7 @@ from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import schema
-from antiphon.codecs.errors import AntiphonError
+from antiphon.codecs.errors import AntiphonError, StateError
 from antiphon.codecs.schema import model_digest
 from antiphon.coordinator import reporting, upkeep
 from antiphon.coordinator.aggregation.presets import build_rule
@@ -154,7 +154,7 @@ class Coordinator:
                 versions = group.create_task(self._versions(parts), name="versions")
                 tasks = [group.create_task(work, name=name) for name, work in self._work(parts, versions)]
                 await self._finished.wait()
-                versions.cancel()
+                await self._end_versions(parts, versions)
                 await self._say_goodbye(parts)
                 for task in tasks:
                     task.cancel()
@@ -219,6 +219,15 @@ class Coordinator:
         await asyncio.sleep(end.linger)
         self._finish(why)
 
+    async def _end_versions(self, parts: Parts, versions: asyncio.Task[None]) -> None:
+        """Let a version that is being made be published if that takes no time; otherwise leave it."""
+        parts.flushing.close()
+        try:
+            async with asyncio.timeout(GOODBYE if parts.connection.connected else 0):
+                await versions
+        except TimeoutError:
+            return  # the task was cancelled with the wait
+
     async def _say_goodbye(self, parts: Parts) -> None:
         """Leave nobody without a word."""
         if not parts.over:
@@ -270,4 +279,7 @@ def _clean(folder: Path) -> None:
     """Make the spool anew: what earlier runs left there belongs to no run any more."""
     for name in ("spool", "bases"):
         shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / name).mkdir(parents=True)
+        try:
+            (folder / name).mkdir(parents=True)
+        except OSError as error:
+            raise StateError(f"cannot empty {folder / name}: {error.strerror}") from None

@@ -17,9 +17,11 @@ from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.messages import NO_DIGEST, Announcement
 from antiphon.codecs.schema import infer
 from antiphon.codecs.sealing import SigningKey
+from antiphon.coordinator import spool
 from antiphon.coordinator.models import load, metadata_of
 from antiphon.coordinator.settings import CoordinatorSettings, End, Limits, Metrics
 from antiphon.simulation.clock import EPOCH, run
+from antiphon.simulation.memory_broker import MemoryBroker
 from tests.coordinator.house import SMALL, House, running, settings
 from tests.coordinator.peer import Peer, Pulled
 from tests.coordinator.test_transfers import BIG, big, offered
@@ -578,3 +580,145 @@ def test_settings_of_the_template_are_the_defaults() -> None:
     values = tomllib.loads(wanted)
     del values["broker"], values["hints"]
     assert parse(values, CoordinatorSettings, "template") == CoordinatorSettings()
+
+
+def test_full_disk_asks_agents_for_patience_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = spool.append
+
+    def full(path: Path, at: int, data: bytes) -> spool.Place:
+        raise OSError(28, "No space left on device")
+
+    async def main() -> None:
+        async with running(tmp_path, settings(aggregation={"k": 1})) as house:
+            peer = await house.join("a")
+            pulled = await peer.pull()
+            offer = peer.make(pulled, np.ones(60, np.float32))
+            monkeypatch.setattr(spool, "append", full)
+            await peer.offer(*offer)
+            assert (await peer.until_told("wait")).after > 0
+            assert house.named("disk")[0]["agent"] == "a"
+            monkeypatch.setattr(spool, "append", right)
+            await peer.offer(*offer)
+            assert (await peer.until_told("applied")).version == 1
+
+    run(main)
+
+
+def test_full_disk_in_the_middle_of_an_upload_asks_for_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = spool.append
+
+    async def main() -> None:
+        async with running(tmp_path, big(), initial=BIG) as house:
+            peer = await house.join("a")
+            _, sent = await offered(peer)
+            await peer.until_told("granted")
+            await peer.chunk(sent, 0)
+
+            def full(path: Path, at: int, data: bytes) -> spool.Place:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr(spool, "append", full)
+            await peer.chunk(sent, 1)
+            assert (await peer.until_told("wait")).transfer == sent.transfer
+            monkeypatch.setattr(spool, "append", right)
+            told = len(peer.receipts)
+            await peer.say(sent.frame)
+            word = await peer.until_told("granted", after=told)
+            assert word.missing == [[0, sent.offer.chunks]]
+
+    run(main)
+
+
+def test_disk_that_does_not_take_a_version_stops_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        task = asyncio.create_task(house.coordinator().run())
+        peer = await house.join("a")
+        await peer.pull()
+
+        def full(*_: object, **__: object) -> None:
+            raise StateError("cannot write state: No space left on device")
+
+        monkeypatch.setattr("antiphon.coordinator.models.write", full)
+        await peer.answer()
+        with pytest.raises(StateError, match="No space"):
+            await task
+        assert house.status()["state"] == "offline"
+        for other in house.tasks:
+            other.cancel()
+
+    run(main)
+
+
+def test_broker_that_refuses_the_announcement_stops_with_one_sentence(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        house.broker = MemoryBroker(may_publish=lambda client, topic: "broadcast" not in topic)
+        with pytest.raises(ConfigError, match="rules"):
+            await house.coordinator().run()
+        house = House(tmp_path)
+        house.broker = MemoryBroker(may_publish=lambda client, topic: "broadcast" not in topic)
+        with pytest.raises(ConfigError, match="rules"):
+            await house.coordinator(big(), initial=BIG).run()
+
+    run(main)
+
+
+def test_broker_that_takes_small_packets_gets_small_frames(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        house.broker = MemoryBroker(maximum_packet=20_000)
+        chosen = settings(limits=Limits(), aggregation={"k": 1})
+        async with running(tmp_path, chosen, house, initial=BIG):
+            peer = await house.join("a")
+            pulled = await peer.pull()
+            assert pulled.announcement.slot >= 0
+            assert pulled.announcement.frame < 20_000
+            assert max(len(data) for data in house.broker.retained.values()) < 20_000
+            await chunked_versions(peer, 1)
+
+    run(main)
+
+
+def test_fedasync_refuses_a_base_that_is_no_longer_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        chosen = settings(
+            preset="fedasync",
+            limits=Limits(frame=64 << 10, packet=64 << 10, base_bytes=2 << 20, intake_bytes=256 << 10),
+        )
+        async with running(tmp_path, chosen, initial=BIG) as house:
+            fast, slow = await house.join("fast"), await house.join("slow")
+            old = await slow.pull()
+            await chunked_versions(fast, 3)
+            offer, payloads = slow.make(old, np.zeros(old.schema.size, np.float32), inline=False)
+            await slow.offer(offer, payloads)
+            assert (await slow.until_told("refused")).reason == "base-gone"
+
+    run(main)
+
+
+def test_agent_revoked_while_its_update_is_checked_gets_its_reason(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        async with running(tmp_path, settings(aggregation={"k": 1}), house):
+            peer = await house.join("a")
+            pulled = await peer.pull()
+            await asyncio.sleep(0.5)
+            del house.roster["a"]
+            for n in range(300):
+                told = [word.reason for word in peer.receipts if word.type == "rejected"]
+                if told:
+                    break
+                await peer.offer(*peer.make(pulled, np.full(60, n, np.float32)))
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(10)
+            assert all(word.reason in ("", "revoked") for word in peer.receipts)
+            assert len(list((tmp_path / "state" / "spool").iterdir())) == 0
+
+    run(main)
