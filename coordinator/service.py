@@ -242,6 +242,7 @@ class Coordinator:
         try:
             async with asyncio.timeout(GOODBYE):
                 await parts.events.flush()
+                await upkeep.publish_metrics(parts, upkeep.metrics_now(parts))
                 await parts.status.publish()
         except TimeoutError:
             return

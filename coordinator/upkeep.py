@@ -5,8 +5,10 @@ Each coroutine here is a task of the service and ends only when it is cancelled.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from antiphon.broker_config.folders import RosterEntry
+from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import ConfigError, Rejected, TransportError
 from antiphon.coordinator import spool
 from antiphon.coordinator.aggregation.history import Arrival
@@ -152,21 +154,30 @@ async def keep_order(parts: Parts) -> None:
 
 
 async def send_metrics(parts: Parts) -> None:
-    """Publish the metrics, at most once a second and only if there is a line."""
-    topic = parts.topics.metrics("coordinator")
-    last: dict[str, object] = {}
+    """Publish the metrics when they changed, at most once a second."""
+    last: dict[str, Any] = {}
     while True:
         await asyncio.sleep(parts.settings.metrics.interval)
-        values = public_metrics(parts)
-        for name in parts.settings.metrics.public:
-            mean, agents = mean_metric(name, parts.reports)
-            if agents:
-                values[f"mean_{name}"] = round(mean, 6)
-        if values == last or not parts.connection.connected:
-            continue
-        last = values
-        payload = to_json({**values, "timestamp": round(parts.environment.now(), 3)})
-        try:
-            await parts.connection.publish(topic, payload, qos=0, retain=True)
-        except TransportError:
-            continue
+        values = metrics_now(parts)
+        if values != last and await publish_metrics(parts, values):
+            last = values
+
+
+def metrics_now(parts: Parts) -> dict[str, Any]:
+    """Return the flat numbers, with the means that the operator made public."""
+    values = public_metrics(parts)
+    for name in parts.settings.metrics.public:
+        mean, agents = mean_metric(name, parts.reports)
+        if agents:
+            values[f"mean_{name}"] = round(mean, 6)
+    return values
+
+
+async def publish_metrics(parts: Parts, values: dict[str, Any]) -> bool:
+    """Publish the numbers; returns whether there was a line."""
+    payload = to_json({**values, "timestamp": round(parts.environment.now(), 3)})
+    try:
+        await parts.connection.publish(parts.topics.metrics(COORDINATOR), payload, qos=0, retain=True)
+    except TransportError:
+        return False
+    return True

@@ -199,6 +199,8 @@ def test_stop_tells_who_waits_says_goodbye_and_announces_nothing(tmp_path: Path)
         assert (await one.until_told("rejected")).reason == "run-over"
         assert (house.status()["state"], one.raw == raw) == ("offline", True)
         assert (summary.applied, summary.rejected, summary.version) == (0, 1, 0)
+        metrics = json.loads(house.broker.retained[house.topics.metrics("coordinator")])
+        assert (metrics["updates_rejected"], metrics["buffer"]) == (1, 0)
         assert summary.reason == "it was stopped"
         for peer in house.tasks:
             peer.cancel()
