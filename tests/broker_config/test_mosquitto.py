@@ -48,7 +48,7 @@ def test_real_mosquitto_with_our_files_keeps_the_rules(
     federation = make_federation(tmp_path, prefix)
     broker = mosquitto_kind(tmp_path / "config")
     text = (federation / "broker" / "mosquitto.conf").read_text()
-    text = local_configuration(text, broker.inner_port, "0.0.0.0", os.geteuid() == 0)
+    text = local_configuration(text, broker.inner_ports[0], "0.0.0.0", os.geteuid() == 0)
     (broker.folder / "mosquitto.conf").write_text(text)
     for name in ("passwd", "acl"):
         (broker.folder / name).write_bytes((federation / "broker" / name).read_bytes())

@@ -63,7 +63,7 @@ def test_spinning_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "STALL", 1000)
 
     async def main() -> None:
-        while asyncio.get_running_loop().time() == 0:
+        while asyncio.get_running_loop().time() == 0:  # noqa: ASYNC110 - it spins on purpose
             await asyncio.sleep(0)
 
     with pytest.raises(Livelock, match="time stands still"):
