@@ -12,7 +12,7 @@ from antiphon.broker_config.connection import Connected, Connection, Message
 from antiphon.broker_config.environment import real_environment
 from antiphon.broker_config.folders import load_passwords, open_federation
 from antiphon.broker_config.paho_connection import connector
-from antiphon.broker_config.topics import COORDINATOR, MONITOR, Topics
+from antiphon.broker_config.topics import ADMIN, COORDINATOR, Topics
 from antiphon.codecs.errors import AntiphonError, ConfigError, NotConnected
 from antiphon.coordinator.settings import CoordinatorSettings
 
@@ -61,16 +61,16 @@ def status(
     """
     place, _ = open_federation(folder, CoordinatorSettings)
     passwords = load_passwords(folder).monitors
-    if MONITOR not in passwords:
-        raise ConfigError(f"{folder}/broker/credentials.toml has no user {MONITOR!r}")
+    if ADMIN not in passwords:
+        raise ConfigError(f"{folder}/broker/credentials.toml has no user {ADMIN!r}")
     address = place.address
     if address.username == COORDINATOR:
-        address = replace(address, username=MONITOR, password=passwords[MONITOR])
+        address = replace(address, username=ADMIN, password=passwords[ADMIN])
     topics = Topics(place.prefix)
 
     async def main() -> Seen:
         with real_environment(workers=1):
-            name = address.username or MONITOR
+            name = address.username or ADMIN
             return await look(connector(address)(name, None), topics, seconds)
 
     seen = asyncio.run(main())

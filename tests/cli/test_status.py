@@ -32,7 +32,7 @@ def test_look_collects_what_lies_there_and_leaves_junk_out() -> None:
             (TOPICS.status("c"), b"[1]"),
         ):
             broker.retained[topic] = payload
-        return await look(broker.connect("monitor", None), TOPICS, 1.0)
+        return await look(broker.connect("admin", None), TOPICS, 1.0)
 
     seen = run(main_)
     assert seen.status == {"coordinator": STATUS, "a": {"state": "online", "activity": "training"}}
@@ -44,7 +44,7 @@ def test_broker_that_does_not_answer_is_told_in_ten_seconds() -> None:
         broker = MemoryBroker()
         broker.stop()
         with pytest.raises(NotConnected, match="running"):
-            await look(broker.connect("monitor", None), TOPICS, 1.0)
+            await look(broker.connect("admin", None), TOPICS, 1.0)
         return asyncio.get_running_loop().time()
 
     assert run(main_) < 15
