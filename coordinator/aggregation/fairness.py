@@ -3,9 +3,11 @@
 Slow agents answer less often and so move the model less; staleness weights make that worse. The inverse of an
 agent's observed share of arrivals removes the bias (inverse propensity weights; Horvitz and Thompson 1952).
 Weights are not renormalised within a buffer: an update's weight must not depend on its neighbours.
+
+The share is observed from an agent's first update on, not over the run: an agent that joins late was not slow
+before, and would weigh N times as much as others at first.
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -20,9 +22,11 @@ class InverseRate(
 ):
     """f_i = min((1/N) / p_i, clip).
 
-    p_i is the agent's share of all admitted updates of the run, N the number of agents seen in it. ``clip``
-    is N when it is None. A smaller one leaves a bias: an agent that is 20 times slower than seven others
-    needs 17.6 of N = 8.
+    p_i is the agent's share of the admitted updates since it joined and N the agents at work: 1 / p_i is the
+    mean gap between its updates, counted in updates of everybody, and (1/N) / p_i the mean of gap / N. Each
+    gap is divided by the N of its time: else everybody's weight would jump when somebody joins or leaves.
+    The first update stands for a gap of N, an equal share, and weighs 1. ``clip`` is N when it is None. A
+    smaller one leaves a bias: an agent that is 20 times slower than seven others needs 17.6 of N = 8.
     """
 
     clip: Annotated[float, msgspec.Meta(ge=1, le=1e6)] | None = None
@@ -31,24 +35,17 @@ class InverseRate(
 Fairness = NoFairness | InverseRate
 
 
-def fairness_weight(fairness: Fairness, counts: Mapping[str, int], agent: str) -> float:
-    """The factor f > 0 for an update of ``agent``.
+def fairness_weight(fairness: Fairness, updates: int, turns: float, agents: int) -> float:
+    """The factor f > 0 for an update.
 
     Args:
         fairness: the choice.
-        counts: admitted updates by agent, over the run, this update included.
-        agent: the sender.
-
-    Raises:
-        ValueError: the agent has no admitted update (`antiphon.coordinator.aggregation.history.admitted` was
-            not called for it), so its rate is unknown.
+        updates: n, the sender's admitted updates since it joined, this one included; >= 1.
+        turns: sum over them of gap / N, 1 for the first; > 0.
+        agents: N, the agents at work, the sender included; >= 1.
     """
     match fairness:
         case NoFairness():
             return 1.0
         case InverseRate(clip=clip):
-            count = counts.get(agent, 0)
-            if count < 1:
-                raise ValueError(f"no admitted update of {agent!r}: its rate is unknown")
-            agents = len(counts)
-            return min(sum(counts.values()) / (agents * count), float(agents) if clip is None else clip)
+            return min(turns / updates, float(agents) if clip is None else clip)

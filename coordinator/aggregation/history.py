@@ -15,6 +15,8 @@ RECENT_AGENTS = 200
 """Admitted updates among which the agents at work are counted."""
 RECENT_GAPS = 31
 """Gaps between admissions, of the last 32, whose median sets the deadline."""
+PATIENCE = 100
+"""An agent that sent none of the last 100·C admitted updates has left. C <= 200 bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,31 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """An agent that is at work: what its rate is observed from.
+
+    Attributes:
+        agent: its id.
+        updates: n, its admitted updates since it joined.
+        turns: the sum over them of gap / N: the admitted updates of everybody since its one before, by the
+            agents then at work. The first, which has no gap, counts 1: one turn in N.
+        last: the run's number of admitted updates when its latest was admitted, itself included.
+    """
+
+    agent: str
+    updates: int
+    turns: float
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuleState:
     """The memory of a rule.
 
     Attributes:
-        counts: (agent, admitted updates of the run), sorted by agent: the observed rates.
+        admissions: admitted updates of the run.
+        presences: the agents at work, sorted by agent. One that sent none of the last 100·C admitted updates
+            has left and is forgotten; if it comes back, it joins anew.
         recent_agents: senders of the last 200 admitted updates, oldest first.
         recent_gaps: the 31 gaps before the last 32 admissions, seconds, oldest first.
         admitted_at: time of the last admission, seconds.
@@ -49,7 +71,8 @@ class RuleState:
         flushed_at: when the last one was planned, seconds: no buffer began before.
     """
 
-    counts: tuple[tuple[str, int], ...] = ()
+    admissions: int = 0
+    presences: tuple[Presence, ...] = ()
     recent_agents: tuple[str, ...] = ()
     recent_gaps: tuple[float, ...] = ()
     admitted_at: float = float("-inf")
@@ -96,12 +119,25 @@ def admitted(rule: Rule, state: RuleState, agent: str, now: float) -> RuleState:
     # deadline of ten gaps would grow tenfold again and again while a lone agent lives on deadlines.
     gap = now - max(state.admitted_at, state.flushed_at)
     gaps = (*state.recent_gaps, max(0.0, gap))[-RECENT_GAPS:] if state.recent_agents else ()
-    counts = dict(state.counts)
-    counts[agent] = counts.get(agent, 0) + 1
+    recent = (*state.recent_agents, agent)[-RECENT_AGENTS:]
+    admissions = state.admissions + 1
     return replace(
         state,
-        counts=tuple(sorted(counts.items())),
-        recent_agents=(*state.recent_agents, agent)[-RECENT_AGENTS:],
+        admissions=admissions,
+        presences=_seen(state.presences, agent, admissions, admissions - PATIENCE * len(set(recent))),
+        recent_agents=recent,
         recent_gaps=gaps,
         admitted_at=now,
     )
+
+
+def _seen(presences: tuple[Presence, ...], agent: str, now: int, oldest: int) -> tuple[Presence, ...]:
+    """Count admission number ``now`` for ``agent``; forget who was last seen before number ``oldest``."""
+    here = {presence.agent: presence for presence in presences if presence.last >= oldest}
+    mine = here.get(agent)
+    if mine is None:
+        here[agent] = Presence(agent, updates=1, turns=1.0, last=now)
+    else:
+        turns = mine.turns + (now - mine.last) / len(here)
+        here[agent] = Presence(agent, updates=mine.updates + 1, turns=turns, last=now)
+    return tuple(here[name] for name in sorted(here))

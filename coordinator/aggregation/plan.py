@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from antiphon.coordinator.aggregation.combine import mean_scalars
 from antiphon.coordinator.aggregation.examples import example_weights
 from antiphon.coordinator.aggregation.fairness import fairness_weight
-from antiphon.coordinator.aggregation.history import Arrival, RuleState
+from antiphon.coordinator.aggregation.history import Arrival, Presence, RuleState
 from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.aggregation.staleness import staleness_weight, statistic_weight
 from antiphon.coordinator.aggregation.step import step_scale
@@ -59,18 +59,17 @@ def plan(
         now: seconds; remembered as the begin of the next buffer. None leaves the memory's.
 
     Raises:
-        ValueError: no arrivals, two of one agent, K < 1, a base newer than ``version``, or an agent that was
-            never admitted (inverse rate).
+        ValueError: no arrivals, two of one agent, K < 1, or a base newer than ``version``.
     """
     agents = [arrival.agent for arrival in arrivals]
     if not agents or len(set(agents)) != len(agents) or k < 1:
         raise ValueError(f"a flush needs one update each of one or more agents and K >= 1, not {agents}, {k}")
     taus = tuple(version - arrival.base_number for arrival in arrivals)
-    counts = dict(state.counts)
+    fair = _fairness_weights(rule, state, agents)
     parts = example_weights(rule.examples, [arrival.examples for arrival in arrivals])
     weights = tuple(
-        staleness_weight(rule.staleness, tau) * fairness_weight(rule.fairness, counts, agent) * part
-        for tau, agent, part in zip(taus, agents, parts, strict=True)
+        staleness_weight(rule.staleness, tau) * share * part
+        for tau, share, part in zip(taus, fair, parts, strict=True)
     )
     return Plan(
         scalars=mean_scalars(weights, k),
@@ -85,6 +84,15 @@ def plan(
             flushed_at=state.flushed_at if now is None else now,
         ),
     )
+
+
+def _fairness_weights(rule: Rule, state: RuleState, agents: Sequence[str]) -> list[float]:
+    """f_i. An agent that was forgotten while its update waited weighs what one that joins does."""
+    seen = {presence.agent: presence for presence in state.presences}
+    count = max(1, len(seen))
+    joined = Presence("", updates=1, turns=1.0, last=0)
+    senders = [seen.get(agent, joined) for agent in agents]
+    return [fairness_weight(rule.fairness, sender.updates, sender.turns, count) for sender in senders]
 
 
 def _statistic_scalars(rule: Rule, taus: Sequence[int], parts: Sequence[float]) -> tuple[float, ...]:

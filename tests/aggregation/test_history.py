@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from antiphon.coordinator.aggregation.history import (
+    Presence,
     RuleState,
     admitted,
     init_state,
@@ -23,9 +24,38 @@ def test_agents_at_work_are_those_of_the_last_two_hundred_updates() -> None:
         assert state.agents == min(number, 7) + 1
         state = admitted(RULE, state, f"a{number % 7}", float(number))
     assert state.agents == 7
-    assert dict(state.counts)["gone"] == 1
     assert len(state.recent_agents) == 200
     assert len(state.recent_gaps) == 31  # between 32 admissions
+
+
+def test_an_agent_is_measured_by_the_gaps_between_its_updates() -> None:
+    state = init_state()
+    for agent in "babaab":
+        state = admitted(RULE, state, agent, 0.0)
+    assert state.admissions == 6
+    assert state.presences == (Presence("a", 3, 2.5, 5), Presence("b", 3, 3.5, 6))
+
+
+def test_who_sent_none_of_the_last_hundred_updates_an_agent_has_left_and_joins_anew() -> None:
+    state = admitted(RULE, admitted(RULE, init_state(), "away", 0.0), "away", 0.0)
+    for _ in range(100):  # longer ago than the last 200 there are two agents, and they get 200
+        state = admitted(RULE, state, "here", 0.0)
+    assert [presence.agent for presence in state.presences] == ["away", "here"]
+    for _ in range(100):
+        state = admitted(RULE, state, "here", 0.0)
+    assert [presence.agent for presence in state.presences] == ["here"]
+    state = admitted(RULE, state, "away", 0.0)
+    assert state.presences[0] == Presence("away", 1, 1.0, 203)
+
+
+def test_the_memory_is_bounded_although_ever_new_agents_come() -> None:
+    state = RuleState(
+        admissions=40_000, presences=tuple(Presence(f"{n:05}", 1, 1.0, n) for n in range(20_001, 40_001))
+    )
+    state = replace(state, recent_agents=tuple(str(n) for n in range(200)))
+    for number in range(40_001, 40_011):
+        state = admitted(RULE, state, f"{number:05}", 0.0)
+        assert len(state.presences) == 20_001
 
 
 def test_gaps_begin_at_the_last_admission_or_flush_and_are_never_negative() -> None:
