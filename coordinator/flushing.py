@@ -1,7 +1,8 @@
 """When the buffer becomes a version, and what happens then: decide, plan, merge, write, publish, settle.
 
 Guaranteed: an update is settled once, after the version that holds it is announced; one that spoils a merge
-    is rejected and the merge starts again without it; one whose agent is revoked meanwhile is left out.
+    is rejected and the merge starts again without it; one whose agent is revoked while its version is merged
+    is left out, later it counts.
 Not done here: formulas (`antiphon.coordinator.aggregation`), walking the updates (`merging`).
 """
 
@@ -64,6 +65,7 @@ class Flushing:
         self.last_k = 0
         self._published = asyncio.Event()
         self._closing = False
+        self._leaving: Sequence[Accepted] = ()
 
     def admit(self, agent: str, now: float) -> None:
         """An update of the agent was accepted: remember its rate."""
@@ -189,13 +191,22 @@ class Flushing:
     async def _publish(
         self, model: Model, step: StepState, batch: Sequence[Accepted], scalars: Plan | None
     ) -> None:
-        """Write, upload, swap in, announce, settle."""
+        """Write, upload, swap in, announce, settle; from here on nobody can reject the batch any more."""
+        self._leaving = batch
+        try:
+            await self._make_public(model, step, batch, scalars)
+        finally:
+            self._leaving = ()
+
+    async def _make_public(
+        self, model: Model, step: StepState, batch: Sequence[Accepted], scalars: Plan | None
+    ) -> None:
         tools = self._tools
         try:
             await tools.environment.run(tools.ledger.commit, model, tools.run)
             await tools.environment.run(tools.bases.add, model.number, model.vector)
         except OSError as error:
-            raise StateError(f"cannot write the state folder: {error.strerror}") from None
+            raise StateError(f"cannot write the state folder: {error.strerror or error}") from None
         sealed = await tools.broadcast.upload(model, tools.roster.slowest_round_trip(_now()))
         # From here on agents may answer to this version: it is a base before anybody can have seen it.
         tools.ledger.published(model.number, model.digest)
@@ -236,9 +247,10 @@ class Flushing:
         self._tools.settle(accepted, Outcome("rejected", digest, -1, error.reason, error.detail))
 
     def reject_all(self, batch: Sequence[Accepted], reason: str, detail: str) -> None:
-        """Reject what waits: its agent was revoked, or the run is over."""
+        """Reject what waits: its agent was revoked, or the run is over. What is being published counts."""
         for accepted in batch:
-            self._reject(accepted, reason, detail)
+            if not any(accepted is leaving for leaving in self._leaving):
+                self._reject(accepted, reason, detail)
         self.wake()
 
     def _all_wait(self, batch: Sequence[Accepted]) -> bool:

@@ -87,6 +87,7 @@ class Intake:
         self._checking: dict[tuple[str, UpdateId], int] = {}
         self._unknown_key: dict[str, float] = {}
         self._last: dict[str, tuple[bytes, UpdateId, bytes]] = {}
+        self._files = 0
         self.complete: asyncio.Queue[Complete] = asyncio.Queue(desk.limits.checks)
         self.spooled = 0
         self.received_bytes = 0
@@ -164,12 +165,14 @@ class Intake:
         except Rejected as error:
             self.settle_against(peer, offer, error, "refused", header.transfer)
             return
+        self._files += 1
         upload = Upload(
             agent=peer.id,
             transfer=header.transfer,
             offer=msgspec.structs.replace(offer, inline=[], schema_body=b""),
             schema=schema,
-            path=self._desk.folder / f"{peer.id}-{header.transfer.hex()}.update",
+            # A name of ours: two updates under one transfer id must not share a file.
+            path=self._desk.folder / f"{peer.id}-{self._files}.update",
             key=key,
             frame_limit=limits.frame,
             touched=_now(),
@@ -180,6 +183,8 @@ class Intake:
         if self._must_wait(upload):
             self._desk.receipts.put(peer, upload.wait(PATIENCE))
         elif offer.inline:
+            # It may be of this very update, which would be complete twice.
+            await self._desk.transfers.forget(peer.id)
             self._desk.hold(offer.base_number)
             await self._finish(Complete(upload.inline(len(data)), data))
         elif await self._desk.transfers.open(peer, upload):

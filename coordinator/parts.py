@@ -54,7 +54,7 @@ class Parts:
         self.ledger, self.run, self.folder = ledger, run, folder
         self.connection, self.environment, self._compose = connection, environment, status
         self.topics = Topics(identity.prefix)
-        self.over = False
+        self.over = self.closed = False
         self.applied = self.rejected = 0
         self.reports: dict[str, Report] = {}
         self.ring = GroupRing.begin()
@@ -147,6 +147,11 @@ class Parts:
         self.bases.release(update.offer.base_number)
         self.intake.unspooled(update)
         self.outgoing.later(lambda: remove(update.path))
+
+    def close(self, why: str) -> None:
+        """Nothing counts any more: what waits is rejected, and so is what is complete later."""
+        self.over = self.closed = True
+        self.flushing.reject_all(self.buffer.all(), "run-over", why)
 
     def send_keys(self, peer: Peer) -> None:
         """Publish an agent's group keys."""

@@ -69,7 +69,7 @@ class Events:
 
     def add_rarely(self, event: str, agent: str, reason: str, detail: str) -> None:
         """Something happened that peers can cause at will."""
-        key, now = (agent, reason), self._environment.now()
+        key, now = (agent, reason), asyncio.get_running_loop().time()
         if now - self._last.get(key, float("-inf")) < self._limits.event_rate:
             return
         self._last[key] = now

@@ -210,7 +210,7 @@ class Coordinator:
         await parts.intake.complete.join()
         if not end.max_versions or parts.broadcast.number < end.max_versions:
             await flushing.flush()
-        flushing.reject_all(parts.buffer.all(), "run-over", "the run has ended")
+        parts.close("the run has ended")
         parts.broadcast.state = "over"
         parts.events.add("over", version=parts.broadcast.number, detail=why)
         await parts.broadcast.say()
@@ -230,9 +230,10 @@ class Coordinator:
 
     async def _say_goodbye(self, parts: Parts) -> None:
         """Leave nobody without a word."""
-        if not parts.over:
-            parts.over = True
-            parts.flushing.reject_all(parts.buffer.all(), "run-over", "the coordinator was stopped")
+        stopped = not parts.over
+        if not parts.closed:
+            parts.close("the coordinator was stopped")
+        if stopped:
             parts.events.add("stopped", version=parts.broadcast.number, detail=self._reason)
         await parts.receipts.drain(GOODBYE)
         await self._sign_off(parts, parts.status.state if parts.status.state == "over" else "offline")

@@ -159,7 +159,8 @@ class Session:
             self._looked.set()
             return
         if self._hooks.is_current(raw):
-            self._seen_current = True
+            # Only what lay there proves that the broker kept it, and with it the chunks of the slots.
+            self._seen_current |= message.retain
             return
         if self._hooks.is_own(raw) and not message.retain:
             return

@@ -59,6 +59,9 @@ def _accept(parts: Parts, complete: Complete, checked: Checked) -> None:
     if peer is None:
         _reject(parts, complete, Rejected("revoked", "the agent is admitted no longer"))
         return
+    if parts.closed:
+        _reject(parts, complete, Rejected("run-over", "the run has ended"))
+        return
     try:
         parts.ledger.receive(update.agent, update.id, offer.digest)
     except Rejected as error:

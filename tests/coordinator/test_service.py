@@ -724,3 +724,30 @@ def test_agent_revoked_while_its_update_is_checked_gets_its_reason(tmp_path: Pat
             assert len(list((tmp_path / "state" / "spool").iterdir())) == 0
 
     run(main)
+
+
+def test_broker_that_loses_the_chunks_just_before_the_announcement_gets_them_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        announced = 0
+
+        def restart() -> None:
+            house.broker.stop()
+            house.broker.start()
+
+        def crash_once(client: str, topic: str) -> bool:
+            nonlocal announced
+            announced += topic == house.topics.broadcast
+            if announced == 1 and topic == house.topics.broadcast:
+                asyncio.get_running_loop().call_soon(restart)
+            return True
+
+        house.broker = MemoryBroker(may_publish=crash_once)
+        async with running(tmp_path, big(), house, initial=BIG):
+            await asyncio.sleep(10)
+            assert announced > 1
+            one = await house.join("one")
+            async with asyncio.timeout(5):
+                await one.pull()
+
+    run(main)
