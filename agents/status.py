@@ -89,7 +89,7 @@ class Reporter:
         while True:
             line = self._line
             try:
-                changed = line.ready and (await self._tell_status() or await self._tell_metrics())
+                changed = line.ready and await self._tell()
             except TransportError as error:
                 log.debug("status was not published: %s", error)
                 changed = True
@@ -97,6 +97,11 @@ class Reporter:
                 await asyncio.sleep(INTERVAL)
             else:
                 await line.bell.wait()
+
+    async def _tell(self) -> bool:
+        """Publish what has changed of both: numbers must not wait until an activity lasts."""
+        told = [await self._tell_status(), await self._tell_metrics()]
+        return any(told)
 
     async def goodbye(self) -> None:
         """Say that the agent leaves on purpose.
