@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -18,10 +17,10 @@ from antiphon.agents.trainer import Trainer
 from antiphon.broker_config.environment import Environment, real_environment
 from antiphon.broker_config.folders import AgentFolder, open_agent
 from antiphon.broker_config.paho_connection import connector
+from antiphon.cli.common import Arguments, Data, stop_on_signals
 from antiphon.cli.initial import read_arguments
 from antiphon.codecs.errors import AntiphonError, ConfigError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 2.0
 """Seconds for a trainer that looks at ``context.stopping`` to come to an end."""
 
@@ -34,19 +33,8 @@ def agent(
             metavar="MODULE:FACTORY", help="What trains; by default as agent.toml says.", show_default=False
         ),
     ] = "",
-    data: Annotated[
-        str, typer.Option(metavar="FILE", help="The factory's argument `data`.", show_default=False)
-    ] = "",
-    argument: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "--argument",
-            metavar="NAME=VALUE",
-            help="Another argument for the factory; repeat it.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Data = "",
+    argument: Arguments = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything.")] = False,
 ) -> None:
     """Run an agent: pull the model, train on data that stays here, answer, again.
@@ -96,16 +84,7 @@ def _service(
 
 
 async def _until_stopped(service: Agent) -> None:
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        for name in SIGNALS:  # a second signal ends the process at once
-            loop.remove_signal_handler(name)
-        service.stop()
-
-    if sys.platform != "win32":  # its event loop knows no signals; Ctrl-C still interrupts
-        for name in SIGNALS:
-            loop.add_signal_handler(name, stop)
+    stop_on_signals(service.stop)
     await service.run()
 
 

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +12,12 @@ import typer
 from antiphon.broker_config.environment import real_environment
 from antiphon.broker_config.folders import FederationFolder, load_roster, open_federation
 from antiphon.broker_config.paho_connection import connector
+from antiphon.cli.common import stop_on_signals
 from antiphon.codecs.errors import ConfigError
 from antiphon.coordinator import models
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
 from antiphon.coordinator.settings import CoordinatorSettings
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def coordinator(
@@ -74,16 +71,7 @@ async def _serve(
             take_over=take_over,
             listen=None if quiet else say,
         )
-        loop = asyncio.get_running_loop()
-
-        def stop() -> None:
-            for name in SIGNALS:  # a second signal ends the process at once
-                loop.remove_signal_handler(name)
-            service.stop()
-
-        if sys.platform != "win32":  # its event loop knows no signals; Ctrl-C still interrupts
-            for name in SIGNALS:
-                loop.add_signal_handler(name, stop)
+        stop_on_signals(service.stop)
         return await service.run()
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from antiphon.broker_config.provisioning import init_federation, refuse_existing
+from antiphon.cli.common import Arguments, Data
 from antiphon.codecs.errors import ConfigError, StateError, TrainerError
 
 
@@ -30,19 +31,8 @@ def init(
             metavar="MODULE:FACTORY", help="Its parameters become version 0; run once.", show_default=False
         ),
     ] = "",
-    data: Annotated[
-        str, typer.Option(metavar="FILE", help="The factory's argument `data`.", show_default=False)
-    ] = "",
-    argument: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            "--argument",
-            metavar="NAME=VALUE",
-            help="Another argument for the factory; repeat it.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Data = "",
+    argument: Arguments = None,
     initial: Annotated[
         Path | None,
         typer.Option(help="Version 0 from a .safetensors or .npz file instead.", show_default=False),
