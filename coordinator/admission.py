@@ -16,6 +16,9 @@ from antiphon.coordinator.settings import Limits
 STALENESS_MEDIANS = 10
 """The bound on staleness is never below so many times the agent's own median: slow is not stale."""
 
+SMALLEST_PAYLOAD = 16
+"""Bytes that the payload of any chunk has at least."""
+
 SMALLEST_CHUNK = 8192
 """Bytes of exact data that any chunk but the last can hold, even in the smallest frame."""
 
@@ -61,7 +64,7 @@ def admit(offer: Offer, agent: str, may_initialise: bool, situation: Situation, 
         raise Rejected("run-over", "the run has ended")
     _check_form(offer)
     if offer.base == NO_DIGEST:
-        expected = _first_schema(offer, may_initialise, situation)
+        expected = _first_schema(offer, may_initialise, situation, limits)
     else:
         expected = _check_base(offer, agent, situation, limits)
     if offer.encoding not in encodings.ENCODINGS:
@@ -70,6 +73,8 @@ def admit(offer: Offer, agent: str, may_initialise: bool, situation: Situation, 
         raise Rejected("too-large", f"the update has {offer.size} bytes, the limit is {most}")
     if offer.chunks > (most := most_chunks(expected)):
         raise Rejected("too-large", f"the update has {offer.chunks} chunks, the limit is {most}")
+    if offer.chunks * SMALLEST_PAYLOAD > offer.size:
+        raise Rejected("malformed", f"no {offer.size} bytes can be {offer.chunks} chunks")
     return expected
 
 
@@ -77,13 +82,18 @@ def largest_update(expected: Schema, limits: Limits) -> int:
     """Bytes of an update's chunk payloads: the configured bound, or what its widest encoding can need."""
     if limits.update_bytes:
         return limits.update_bytes
-    plain = encodings.encoded_size("float64", expected.size) + expected.exact_size
+    plain = _plain(expected, "float64")
     return plain + plain // 64 + CHUNK_OVERHEAD * most_chunks(expected)
 
 
 def most_chunks(expected: Schema) -> int:
     """How many chunks the smallest frames can need."""
     return expected.blocks + -(-expected.exact_size // SMALLEST_CHUNK) + 1
+
+
+def _plain(expected: Schema, encoding: str) -> int:
+    """Bytes before compression."""
+    return encodings.encoded_size(encoding, expected.size) + expected.exact_size
 
 
 def _check_form(offer: Offer) -> None:
@@ -95,7 +105,7 @@ def _check_form(offer: Offer) -> None:
         raise Rejected("malformed", "an offer holds all chunks or none")
 
 
-def _first_schema(offer: Offer, may_initialise: bool, situation: Situation) -> Schema:
+def _first_schema(offer: Offer, may_initialise: bool, situation: Situation, limits: Limits) -> Schema:
     if situation.schema is not None:
         raise Rejected("unknown-base", "there is a first version already")
     if not may_initialise or offer.base_number != -1:
@@ -106,6 +116,10 @@ def _first_schema(offer: Offer, may_initialise: bool, situation: Situation) -> S
         raise Rejected("schema", str(error)) from None
     if found.digest != offer.schema:
         raise Rejected("schema", "the schema is not the one that its digest names")
+    if (size := _plain(found, found.dtype)) > limits.model_bytes:
+        raise Rejected(
+            "too-large", f"the model has {size} bytes, limits.model_bytes allows {limits.model_bytes}"
+        )
     return found
 
 

@@ -79,6 +79,7 @@ class Broadcast:
         self._own: deque[bytes] = deque(maxlen=OWN)
         self._raw = b""
         self._signed = 0.0
+        self._issued = 0.0
         self._repeated = float("-inf")
         self._again_soon = asyncio.Event()
         self._current: Publication | None = None
@@ -219,6 +220,8 @@ class Broadcast:
     def _sign(self) -> None:
         voice, model, sealed = self._voice, self.model, self._current or Publication(b"", b"")
         self._signed = _now()
+        # It orders the signatures of one version: the wall clock may be set back.
+        self._issued = max(self._issued, self._environment.now())
         announcement = Announcement(
             wire=WIRE,
             federation=voice.identity.federation,
@@ -228,7 +231,7 @@ class Broadcast:
             number=self.number,
             digest=model.digest if model else NO_DIGEST,
             schema=model.schema.digest if model else NO_DIGEST,
-            issued=self._environment.now(),
+            issued=self._issued,
             state=self.state,
             wanted="" if model else "initial",
             spread=voice.spread(),

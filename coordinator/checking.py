@@ -50,7 +50,7 @@ def check(update: Update, norm: float) -> Checked:
 
     Args:
         update: Complete; its offer was admitted.
-        norm: The largest Euclidean norm; 0: any finite one.
+        norm: The largest Euclidean norm; infinity: any finite one.
 
     Returns:
         What merging needs to know.
@@ -106,8 +106,9 @@ def _pass(update: Update, norm: float) -> Checked:
     chunks.covers(tiles, schema)
     if digest.digest() != offer.digest:
         raise Rejected("digest", "the content is not what the offer's root digest says")
-    sumsq = float(np.add.accumulate(sums)[-1]) if sums.size else 0.0
-    if not np.isfinite(sumsq) or (norm > 0 and sumsq > norm * norm):
+    with np.errstate(over="ignore"):
+        sumsq = float(np.add.accumulate(sums)[-1]) if sums.size else 0.0
+    if not np.isfinite(sumsq) or sumsq**0.5 > norm:
         raise Rejected("norm", f"the update's norm is {sumsq**0.5:.6g}, the bound is {norm:g}")
     return Checked(tuple(tiles), sums, sumsq)
 

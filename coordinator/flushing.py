@@ -28,6 +28,7 @@ from antiphon.coordinator.buffer import Accepted, Buffer, Influence
 from antiphon.coordinator.ledger import Ledger, Outcome
 from antiphon.coordinator.merging import Merged, Spoiled
 from antiphon.coordinator.models import Model
+from antiphon.coordinator.norms import Norms, euclidean
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
 
@@ -46,6 +47,7 @@ class Tools:
     bases: Bases
     buffer: Buffer
     influence: Influence
+    norms: Norms
     roster: Roster
     events: Events
     settle: Settle
@@ -207,10 +209,11 @@ class Flushing:
             await tools.environment.run(tools.bases.add, model.number, model.vector)
         except OSError as error:
             raise StateError(f"cannot write the state folder: {error.strerror or error}") from None
+        norm = await tools.environment.run(euclidean, model.vector)
         sealed = await tools.broadcast.upload(model, tools.roster.slowest_round_trip(_now()))
         # From here on agents may answer to this version: it is a base before anybody can have seen it.
         tools.ledger.published(model.number, model.digest)
-        self.model, self._step = model, step
+        self.model, self._step, tools.norms.model = model, step, norm
         if scalars is not None:
             self._state = _with_flush(self._state, scalars.state)
         await tools.broadcast.announce(model, sealed)

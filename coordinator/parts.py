@@ -20,6 +20,7 @@ from antiphon.coordinator.flushing import Flushing, Tools
 from antiphon.coordinator.intake import Desk, Intake, outcome_receipt
 from antiphon.coordinator.keys import EpochKeys, GroupRing, Identity, Peer
 from antiphon.coordinator.ledger import Ledger, Outcome
+from antiphon.coordinator.norms import Norms
 from antiphon.coordinator.notes import Notes
 from antiphon.coordinator.outgoing import Outgoing
 from antiphon.coordinator.receipts import Newest, Receipts
@@ -60,7 +61,7 @@ class Parts:
         self.ring = GroupRing.begin()
         self._key_counter = 0
         self.roster = Roster(identity, limits.live)
-        self.buffer, self.influence = Buffer(), Influence()
+        self.buffer, self.influence, self.norms = Buffer(), Influence(), Norms(limits)
         self.events = Events(folder, self.topics, connection, environment, limits)
         self.receipts = Receipts(identity, run, self._newest, connection, limits.receipts)
         self.outgoing = Outgoing(connection, environment, limits.resend)
@@ -99,6 +100,7 @@ class Parts:
                 bases=self.bases,
                 buffer=self.buffer,
                 influence=self.influence,
+                norms=self.norms,
                 roster=self.roster,
                 events=self.events,
                 settle=self.settle,

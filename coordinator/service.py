@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from antiphon.broker_config.connection import Connect, Connection, Will
 from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import schema
-from antiphon.codecs.errors import AntiphonError, StateError
+from antiphon.codecs.errors import AntiphonError, ConfigError, StateError
 from antiphon.codecs.schema import model_digest
 from antiphon.coordinator import reporting, upkeep
 from antiphon.coordinator.aggregation.presets import build_rule
@@ -93,6 +95,7 @@ class Coordinator:
         self._rule = build_rule(settings.preset, settings.aggregation)
         self._settings, self._identity, self._roster = settings, identity, roster
         self._initial, self._folder = initial, folder / "state"
+        self._first: Model | None = None
         self._connect, self._environment = connect, environment
         self._take_over, self._listen = take_over, listen
         self._finished = asyncio.Event()
@@ -107,13 +110,17 @@ class Coordinator:
         self._finished.set()
 
     async def run(self) -> Summary:
-        """Serve until the run is over or stopped.
+        """Serve until the run is over or stopped. A first version that is none is refused before all else.
 
         Raises:
             StateError: The state folder is in use, damaged or full; or another coordinator took over.
             ConfigError: The broker refuses us, or the first version cannot be a model.
         """
         environment, limits = self._environment, self._settings.limits
+        initial, self._initial = self._initial, None
+        if initial is not None:
+            self._first = await environment.run(_first_model, initial, self._settings.roles)
+        del initial
         sync = self._settings.durability == "fsync"
         ledger = Ledger(self._folder, outcomes=limits.outcomes, incarnations=limits.incarnations, sync=sync)
         await environment.run(ledger.begin, environment.now())
@@ -187,13 +194,11 @@ class Coordinator:
         seen = await parts.session.look(take_over=self._take_over)
         if seen:
             await self._environment.run(parts.ledger.outrank, seen)
-        initial, self._initial = self._initial, None
-        if initial is None:
+        model, self._first = self._first, None
+        if model is None:
             await parts.broadcast.say()
             parts.events.add("started", detail="waits for an agent to bring the first version")
         else:
-            model = await self._environment.run(_first_model, initial, self._settings.roles)
-            del initial
             parts.events.add("started", version=0, digest=model.digest.hex()[:16])
             await parts.flushing.start(model)
             del model
@@ -274,6 +279,12 @@ def _first_model(initial: Mapping[str, Any], roles: Mapping[str, str]) -> Model:
     """
     found = schema.infer(initial, roles or None)
     vector, exact = found.pack(initial)
+    for name in sorted(initial):
+        if not np.isfinite(initial[name]).all():
+            raise ConfigError(
+                f"tensor {name!r} of the first version holds a NaN or an infinity: no training mends that, "
+                "give another first version"
+            )
     return Model(found, vector, exact, 0, model_digest(found, vector, exact))
 
 

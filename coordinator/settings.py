@@ -36,7 +36,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         base_bytes: Bytes of earlier versions kept on disk for the anchor "current".
         slot_bytes: Bytes in the broker for versions that do not fit one packet; never fewer than 3 slots.
         waiting_updates: Updates of one agent that wait to be merged; its further offers wait.
-        norm: Largest Euclidean norm of an update; 0: any finite one.
+        model_bytes: Bytes of a first version that an agent brings: what memory the coordinator may need.
+        norm: Largest Euclidean norm of an update; 0: what ``norm_factor`` allows.
+        norm_factor: Times the norm of the model, or the median of accepted updates if that is larger, above
+            which an update comes from a broken trainer; 0: no such bound. See `coordinator.norms`.
         staleness: Versions; an offer staler than this *and* than 10 times its agent's median is refused; 0:
             none.
         outcomes: Settled updates whose outcome is remembered word for word; older ones are "settled".
@@ -61,7 +64,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     base_bytes: Positive = 2 << 30
     slot_bytes: Positive = 64 << 20
     waiting_updates: Positive = 4
+    model_bytes: Positive = 2 << 30
     norm: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
+    norm_factor: Annotated[float, msgspec.Meta(ge=0.0)] = 1000.0
     staleness: Count = 0
     outcomes: Positive = 1000
     incarnations: Positive = 4096
@@ -156,6 +161,9 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             )
         if len(self.hints) > 64:
             raise ConfigError("more than 64 hints: every announcement carries them all, remove some")
-        numbers = [*self.hints.values(), self.end.target_value, self.spread, self.limits.norm]
+        numbers = [*self.hints.values(), self.end.target_value, self.spread]
+        numbers += [self.limits.norm, self.limits.norm_factor]
         if not all(math.isfinite(number) for number in numbers):
-            raise ConfigError("hints, end.target_value, spread and limits.norm must be finite numbers")
+            raise ConfigError(
+                "hints, end.target_value, spread, limits.norm and limits.norm_factor must be finite numbers"
+            )

@@ -10,6 +10,7 @@ from typing import Any
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import ConfigError, Rejected, TransportError
+from antiphon.codecs.messages import NO_DIGEST
 from antiphon.coordinator import spool
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.buffer import Accepted
@@ -34,7 +35,9 @@ async def check_updates(parts: Parts) -> None:
         complete = await parts.intake.complete.get()
         update = complete.update
         try:
-            checked = await parts.environment.run(_check, complete, parts.settings.limits.norm)
+            # Before the first version there is nothing to compare with: the whole model is the update.
+            norm = float("inf") if update.offer.base == NO_DIGEST else parts.norms.bound()
+            checked = await parts.environment.run(_check, complete, norm)
         except Rejected as error:
             _reject(parts, complete, error)
         except OSError as error:
@@ -70,6 +73,8 @@ def _accept(parts: Parts, complete: Complete, checked: Checked) -> None:
     now = parts.environment.now()
     arrival = Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
     parts.flushing.admit(update.agent, now)
+    if offer.base != NO_DIGEST:
+        parts.norms.accepted(checked.sumsq**0.5)
     parts.buffer.add(Accepted(update, checked, arrival))
     parts.reports[update.agent] = Report(offer.examples, offer.metrics)
     word = receipt("received", update.id, digest=offer.digest, transfer=update.transfer)

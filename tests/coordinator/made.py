@@ -86,4 +86,4 @@ def update(
 def accepted(made: Update, base_number: int = 0) -> Accepted:
     """Check it, and say that it was admitted."""
     arrival = Arrival(made.agent, base_number, made.offer.examples, 0.0)
-    return Accepted(made, check(made, 0.0), arrival)
+    return Accepted(made, check(made, float("inf")), arrival)

@@ -1,11 +1,15 @@
 """Admitted agents that do what no honest agent does: nothing of it stops the coordinator or counts twice."""
 
 import asyncio
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
+from antiphon.codecs import schema
+from antiphon.codecs.messages import NO_DIGEST, Offer
 from antiphon.coordinator.settings import End
 from antiphon.simulation.clock import run
 from antiphon.simulation.memory_broker import MemoryBroker
@@ -86,5 +90,65 @@ def test_update_that_completes_after_the_end_is_rejected(tmp_path: Path) -> None
         assert [w.type for w in two.receipts][-1] in ("rejected", "refused")
         for peer in house.tasks:
             peer.cancel()
+
+    run(main)
+
+
+def test_first_model_of_a_million_million_numbers_is_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, initial=None) as house:
+            peer = await house.join("a", may_initialise=True)
+            await peer.until(lambda: peer.raw)
+            giant = schema.infer({"w": np.broadcast_to(np.float32(0), (1 << 40,))})
+            offer = Offer(
+                incarnation=peer.incarnation,
+                sequence=1,
+                base=NO_DIGEST,
+                base_number=-1,
+                schema=giant.digest,
+                digest=b"d" * 32,
+                encoding="float32",
+                chunks=1 << 30,
+                size=1 << 44,
+                examples=1,
+                schema_body=giant.encode(),
+            )
+            tracemalloc.start()
+            await peer.offer(offer, [])
+            word = await peer.until_told("refused")
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            assert (word.reason, "model_bytes" in word.detail) == ("too-large", True)
+            assert peak < 10 << 20
+
+    run(main)
+
+
+def test_more_chunks_than_bytes_to_fill_them_are_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path, big(), initial=BIG) as house:
+            peer = await house.join("a")
+            pulled = await peer.pull()
+            offer, payloads = peer.make(pulled, np.zeros(pulled.schema.size, np.float32), inline=False)
+            await peer.offer(msgspec.structs.replace(offer, chunks=200, size=1000), payloads)
+            assert (await peer.until_told("refused")).reason == "malformed"
+
+    run(main)
+
+
+@pytest.mark.parametrize("trained", [0, 9])
+def test_one_huge_update_of_a_broken_trainer_changes_nothing(tmp_path: Path, trained: int) -> None:
+    async def main() -> None:
+        async with running(tmp_path, settings(preset="fedadam")) as house:
+            peer = await house.join("a")
+            for number in range(trained):
+                await peer.answer(0.1)
+                await peer.until_version(number + 1)
+            before = (await peer.pull()).vector
+            await peer.answer(2e38 if not trained else 1e6)
+            assert (await peer.until_told("rejected")).reason == "norm"
+            await peer.answer(0.1)
+            await peer.until_version(trained + 1)
+            assert np.abs((await peer.pull()).vector - before).max() < 1
 
     run(main)

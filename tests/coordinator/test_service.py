@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -749,5 +750,40 @@ def test_broker_that_loses_the_chunks_just_before_the_announcement_gets_them_aga
             one = await house.join("one")
             async with asyncio.timeout(5):
                 await one.pull()
+
+    run(main)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_first_version_that_holds_no_number_is_refused_before_anything_is_opened(
+    tmp_path: Path, value: float
+) -> None:
+    async def main() -> None:
+        broken = {"fine": np.zeros(3, np.float32), "layer-bias": np.array([0.0, value], np.float16)}
+        with pytest.raises(ConfigError, match="layer-bias"):
+            await House(tmp_path).coordinator(initial=broken).run()
+        assert not (tmp_path / "state").exists()
+
+    run(main)
+
+
+def test_wall_clock_that_is_set_back_lets_no_announcement_look_older_than_the_last(tmp_path: Path) -> None:
+    async def main() -> None:
+        house = House(tmp_path)
+        coordinator = house.coordinator(settings(aggregation={"k": 1}))
+        right = coordinator._environment  # pyright: ignore[reportPrivateUsage]
+        back = 0.0
+        later = replace(right, now=lambda: right.now() - back)
+        coordinator._environment = later  # pyright: ignore[reportPrivateUsage]
+        task = asyncio.create_task(coordinator.run())
+        peer = await house.join("a")
+        first = await peer.until_version(0)
+        back = 86_400.0
+        await versions(peer, 1)
+        assert peer.announcement.issued >= first.issued
+        coordinator.stop()
+        await task
+        for other in house.tasks:
+            other.cancel()
 
     run(main)
