@@ -65,6 +65,11 @@ class Download:
         self._losses = 0
         self._gap = 0.0  # seconds between two arrivals, at most; slowly forgotten
 
+    @property
+    def heard(self) -> float:
+        """When the running pull began or last got something; minus infinity while nothing is pulled."""
+        return self._pull.quiet if self._pull is not None else float("-inf")
+
     def take(self, topic: str, payload: bytes) -> None:
         """Take a message on a topic of a slot in; what no pull waits for is ignored."""
         pull = self._pull

@@ -152,7 +152,7 @@ class Agent:
             "delivery": delivery.run(),
             "work": self._work.run(),
             "reporter": reporter.run(),
-            "course": self._follow(line, announcements, outcomes),
+            "course": self._follow(line, announcements, outcomes, download, self._work),
         }
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -162,7 +162,9 @@ class Agent:
             for task in tasks:
                 task.cancel()
 
-    async def _follow(self, line: Line, announcements: Announcements, outcomes: Outcomes) -> None:
+    async def _follow(
+        self, line: Line, announcements: Announcements, outcomes: Outcomes, download: Download, work: Work
+    ) -> None:
         """Follow the run: drop what belongs to earlier ones, and end with it."""
         while True:
             version = await announcements.refresh()
@@ -170,26 +172,35 @@ class Agent:
                 over = version.state == "over"
                 await outcomes.drop(version.run, pending=over)
                 if over and not self._settings.stay:
-                    await self._settle(line, version, outcomes)
+                    work.stop()
+                    await self._settle(line, version, outcomes, download, work)
                     self._ended.set()
             await line.bell.wait()
             if self.training:
                 await asyncio.sleep(GLANCE)
 
-    async def _settle(self, line: Line, version: Announcement, outcomes: Outcomes) -> None:
-        """The run is over: wait a little for the outcome of what was received."""
+    async def _settle(
+        self, line: Line, version: Announcement, outcomes: Outcomes, download: Download, work: Work
+    ) -> None:
+        """The run is over: wait a little for the outcome of what was received, and for its last model."""
         log.info("the run is over at version %d", version.number)
-        until = line.now + self._settings.timers.settle
-        while self._outbox.entries and line.now < until:
+        over, patience = line.now, self._settings.timers.settle
+
+        def unsettled() -> bool:
+            return bool(self._outbox.entries) or not work.finished(version)
+
+        while unsettled() and line.now < max(over, download.heard) + patience:
             again = line.now + line.trip.rto
             try:
                 await outcomes.ask()
             except TransportError as error:
                 log.debug("ask was not sent: %s", error)
-            while self._outbox.entries and line.now < again:
+            while unsettled() and line.now < again:
                 await line.bell.wait(again - line.now)
         if self._outbox.entries:
             log.warning("%d updates have no outcome", len(self._outbox.entries))
+        if not work.finished(version):
+            log.warning("the trainer did not get version %d, the run's last, in time", version.number)
 
 
 async def _goodbye(line: Line, reporter: Reporter) -> None:

@@ -99,11 +99,7 @@ def train(trainer: Trainer, model: Model, context: TrainingContext) -> Trained:
     Raises:
         TrainerError: It raised, or returned something unusable.
     """
-    call("update_model_params", trainer.update_model_params, model.schema.unpack(model.vector, model.exact))
-    metrics: dict[str, float] = {}
-    if isinstance(trainer, Evaluates):
-        found = call("evaluate_model", trainer.evaluate_model)
-        metrics.update((f"global_{name}", value) for name, value in _numbers("evaluate_model", found).items())
+    metrics = hand_over(trainer, model)
     result = _checked(call("train_model", trainer.train_model, context))
     metrics.update(_numbers("train_model", result.metrics))
     delta, exact = _pack(model.schema, trainer)
@@ -111,6 +107,19 @@ def train(trainer: Trainer, model: Model, context: TrainingContext) -> Trained:
         np.subtract(delta, model.vector, out=delta)
     _check_finite(delta)  # both were finite, but their difference may have overflown
     return Trained(delta, exact, result, metrics)
+
+
+def hand_over(trainer: Trainer, model: Model) -> dict[str, float]:
+    """Give the trainer the global model; return its evaluation as ``global_<name>``, if it evaluates.
+
+    Raises:
+        TrainerError: It raised, or its evaluation is not names and numbers.
+    """
+    call("update_model_params", trainer.update_model_params, model.schema.unpack(model.vector, model.exact))
+    if not isinstance(trainer, Evaluates):
+        return {}
+    found = _numbers("evaluate_model", call("evaluate_model", trainer.evaluate_model))
+    return {f"global_{name}": value for name, value in found.items()}
 
 
 def call(name: str, method: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:

@@ -1,12 +1,12 @@
 """An agent's daily work: see a version, pull it, train on it, put the update into the outbox.
 
-Guarantees: at most one training per announced version, remembered on disk; a trainer or a disk that fails
-makes the agent pause, say so and try again, never end. What ends it is what a person must change
-(`ConfigError`).
+Guarantees: at most one training per announced version, remembered on disk; the trainer gets the last model of
+a run that ends; a trainer or a disk that fails makes the agent pause, say so and try again, never end. What
+ends it is what a person must change (`ConfigError`).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar, TypeVarTuple
 
 import numpy as np
@@ -56,6 +56,7 @@ class Work:
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
+        self._handed = b""  # digest of the last model of a run, once the trainer has it
         self._failures, self._until, self._trouble = 0, float("-inf"), ""
         self._stopping = False
         self.busy = False
@@ -64,6 +65,14 @@ class Work:
     def stop(self) -> None:
         """Tell a trainer that looks at ``context.stopping`` to return early."""
         self._stopping = True
+
+    def finished(self, version: Announcement) -> bool:
+        """Whether the trainer has the model of ``version``, the last of its run, or will never have it."""
+        return (
+            version.number < 0
+            or version.digest == self._handed
+            or (version.transfer, version.digest) == self._unusable
+        )
 
     async def run(self) -> None:
         """Work as long as the agent lives.
@@ -78,7 +87,13 @@ class Work:
                 await self._line.bell.wait(self._line.settings.timers.retry if self._trouble else None)
                 continue
             try:
-                await (self._initialise(version) if task == "initial" else self._round(version))
+                match task:
+                    case "initial":
+                        await self._initialise(version)
+                    case "finish":
+                        await self._finish(version)
+                    case _:
+                        await self._round(version)
                 self._failures = 0
             except TrainerError as error:
                 self._pause("trainer failed", str(error))
@@ -89,10 +104,12 @@ class Work:
                 log.error("version %d cannot be used: %s", version.number, error)
 
     async def _due(self, version: Announcement | None) -> str:
-        """Return what to do now: "train", "initial" or nothing; says so on the status topic."""
+        """Return what to do now: "train", "initial", "finish" or nothing; says so on the status topic."""
         task, trouble = "", ""
-        if version is None or version.state == "over":
+        if version is None:
             pass
+        elif version.state == "over":
+            task = "" if self.finished(version) else "finish"
         elif self._announcements.frozen:
             trouble = "the broker serves an old announcement"
         elif self._line.now < self._until:
@@ -103,7 +120,7 @@ class Work:
             task = "train"
         elif version.wanted == "initial" and self._line.settings.may_initialise:
             task = "initial"
-        if task and (full := await self._full()):
+        if task in ("train", "initial") and (full := await self._full()):
             task, trouble = "", full
         self._tell(task, trouble)
         return task
@@ -147,12 +164,28 @@ class Work:
         self._reporter.set("training")
         started = self._line.now
         trained = await self._in_trainer(training.train, self._trainer, model, self._context(model))
+        if self._stopping:  # the run is over: nobody waits for what came of it
+            return
         seconds = self._line.now - started
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(trained.metrics.items())[:6])
-        log.info("trained on version %d in %.1f s: %s", version.number, seconds, numbers or "no metrics")
+        log.info("trained on version %d in %.1f s: %s", version.number, seconds, _words(trained.metrics))
         self._counters.version_trained = version.number
         self._counters.train_seconds += seconds
         await self._store(version, model.schema, trained, seconds)
+
+    async def _finish(self, version: Announcement) -> None:
+        """Give the trainer the run's last model: its owner may want to keep it."""
+        self._reporter.set("pulling")
+        model = await self._download.pull(version)
+        if model is None:
+            return
+        self._handed = version.digest  # once, whatever the trainer makes of it
+        await self._agree(model)
+        try:
+            metrics = await self._in_trainer(training.hand_over, self._trainer, model)
+            log.info("the trainer has version %d, the run's last: %s", version.number, _words(metrics))
+        except TrainerError as error:
+            log.error("the trainer did not take version %d, the run's last: %s", version.number, error)
+        self._line.bell.ring()
 
     async def _initialise(self, version: Announcement) -> None:
         """Offer the trainer's own model as version 0."""
@@ -224,3 +257,9 @@ class Work:
         self._until, self._trouble = line.now + seconds, trouble
         log.error("%s: %s; trying again in %.0f s", trouble, reason, seconds)
         self._reporter.set("paused", trouble)
+
+
+def _words(metrics: Mapping[str, float]) -> str:
+    """Return the first few metrics for a log line."""
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items())[:6])
+    return numbers or "no metrics"

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from peer import Adder, Params, model
 
 from antiphon.agents.trainer import TrainingContext, TrainingResult
 from antiphon.codecs.errors import ConfigError
+from antiphon.coordinator.models import load
 from antiphon.simulation import clock
 from antiphon.simulation.memory_broker import MemoryBroker
 
@@ -89,6 +90,44 @@ def test_a_run_that_ends_lets_its_agents_go(tmp_path: Path) -> None:
             assert settled == sum(a.counters.sent for a in agents)
             for id in ("a1", "a2", "a3"):
                 assert json.loads(house.broker.retained[f"status/{id}"])["state"] == "offline"
+
+    clock.run(story)
+
+
+@pytest.mark.parametrize(("start", "limits"), [(model, {}), (large, SMALL)], ids=["inside", "slots"])
+def test_the_last_model_of_a_run_goes_to_every_trainer(
+    tmp_path: Path, start: Callable[[], Params], limits: dict[str, int]
+) -> None:
+    async def story() -> None:
+        broker = MemoryBroker()
+        async with House(tmp_path, broker, start(), limits=limits, end={"max_versions": 3}) as house:
+            house.start_coordinator()
+            trainers = [Adder(start()) for _ in range(2)]
+            for id, trainer in zip(("a1", "a2"), trainers, strict=True):
+                house.start_agent(id, trainer)
+            async with asyncio.timeout(600):
+                await asyncio.gather(*house.tasks.values())
+            last = load(tmp_path / "coordinator" / "state" / "model.safetensors")
+            for trainer in trainers:
+                for name, value in last.items():
+                    np.testing.assert_array_equal(trainer.params[name], value)
+
+    clock.run(story)
+
+
+def test_a_trainer_that_does_not_take_the_last_model_keeps_nobody(tmp_path: Path) -> None:
+    class Full(Adder):
+        def update_model_params(self, params: Mapping[str, NDArray[Any]]) -> None:
+            if len(self.trained) == 3:
+                raise OSError("no space left")
+            super().update_model_params(params)
+
+    async def story() -> None:
+        async with House(tmp_path, MemoryBroker(), model(), end={"max_versions": 3}) as house:
+            house.start_coordinator()
+            house.start_agent("a1", Full(model()))
+            async with asyncio.timeout(30):
+                await asyncio.gather(*house.tasks.values())
 
     clock.run(story)
 
