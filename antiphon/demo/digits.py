@@ -60,9 +60,9 @@ def digits(seed: int) -> Problem:
             "rate": str(LOCAL_RATE),
             "batch": "0",
         },
-        # Who joins late looks slow at first: inverse rates would count it up to eight times, too much for
-        # sites that know different digits (the accuracy fell to a tenth for a while).
-        weighting='staleness = "polynomial"',
+        # Both: by rate alone the slow site's answers, dozens of versions old, count eight times, too much for
+        # sites that know different digits (the accuracy fell by up to a half for a while).
+        weighting='fairness = "inverse-rate"\nstaleness = "polynomial"',
         data=DATA,
         write=write,
     )

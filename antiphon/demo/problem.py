@@ -45,7 +45,7 @@ class Problem:
             so "alone" and "pooled" are what this trainer can do at best.
         trainer: Reference of the agents' trainer factory.
         arguments: What the factory gets besides the data, the same for all.
-        weighting: The line of ``coordinator.toml`` that says what an update's age, or its agent's rate, means
+        weighting: The lines of ``coordinator.toml`` that say what an update's age, or its agent's rate, means
             for its weight.
         data: Name of a bank's data file.
         write: (place of a bank, its folder): writes its data file and those that all share.

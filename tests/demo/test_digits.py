@@ -1,6 +1,7 @@
 """Eight sites that see different digits."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 
 from antiphon.agents.trainers.data import open_rows
 from antiphon.codecs.errors import ConfigError
+from antiphon.coordinator.aggregation.fairness import InverseRate
+from antiphon.coordinator.aggregation.presets import build_rule
+from antiphon.coordinator.aggregation.staleness import Polynomial
 from antiphon.demo.digits import digits
 
 
@@ -36,3 +40,10 @@ def test_without_scikit_learn_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ConfigError, match=r"antiphon\[sklearn\]"):
         digits(0)
+
+
+def test_an_answer_counts_by_its_sites_rate_and_by_its_age() -> None:
+    pytest.importorskip("sklearn")
+    rule = build_rule("fedbuff", tomllib.loads(digits(0).weighting))
+    assert rule.fairness == InverseRate()
+    assert rule.staleness == Polynomial()
