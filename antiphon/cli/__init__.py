@@ -13,7 +13,6 @@ from typing import Any
 
 import typer
 
-from antiphon.cli.plain import PlainCommand, PlainGroup
 from antiphon.codecs.errors import AntiphonError, ConfigError
 
 
@@ -94,14 +93,14 @@ def build(words: Sequence[str]) -> typer.Typer:
         if parent is not app and verb.words[0] not in added:
             added.add(verb.words[0])
             app.add_typer(parent, name=verb.words[0])
-        text = None if called else verb.summary
-        parent.command(verb.words[-1], cls=PlainCommand, short_help=verb.summary, help=text)(function)
+        parent.command(verb.words[-1], short_help=verb.summary, help=None if called else verb.summary)(
+            function
+        )
     return app
 
 
 def _group(text: str) -> typer.Typer:
     return typer.Typer(
-        cls=PlainGroup,
         help=text,
         no_args_is_help=True,
         add_completion=False,
