@@ -5,6 +5,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +20,7 @@ from antiphon.broker_config.environment import Environment, real_environment
 from antiphon.broker_config.folders import AgentFolder, open_agent
 from antiphon.broker_config.paho_connection import connector
 from antiphon.cli.common import Arguments, Data, stop_on_signals
+from antiphon.cli.condensed import CondensedLog
 from antiphon.cli.initial import read_arguments
 from antiphon.codecs.errors import AntiphonError, ConfigError
 
@@ -35,7 +38,7 @@ def agent(
     ] = "",
     data: Data = "",
     argument: Arguments = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say everything, and every line.")] = False,
 ) -> None:
     """Run an agent: pull the model, train on data that stays here, answer, again.
 
@@ -54,7 +57,7 @@ def agent(
         arguments["data"] = data
     _log(verbose)
     loaded = load_trainer(reference, arguments)
-    with real_environment() as environment:
+    with holding(place.folder), real_environment() as environment:
         service = _service(place, settings, loaded, environment)
         code = 0
         try:
@@ -66,6 +69,34 @@ def agent(
             code = 2 if isinstance(error, ConfigError) else 1
         if service.training:
             _leave_trainer_behind(service, code)
+
+
+@contextmanager
+def holding(folder: Path) -> Generator[None]:
+    """Mark this process as the folder's agent until it ends, however it ends.
+
+    The mark is a lock of the process, not of those that it forks. A file system or a platform that has no
+    locks goes without.
+
+    Raises:
+        ConfigError: Another process is.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):
+            file = stack.enter_context((folder / "lock").open("ab"))
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # POSIX allows either
+                raise ConfigError(
+                    f"an agent runs in {folder} already: stop it first, or make another with "
+                    "`antiphon agent init`"
+                ) from None
+        yield
 
 
 def _service(
@@ -96,6 +127,7 @@ def _leave_trainer_behind(service: Agent, code: int) -> None:
     if not service.training:
         raise typer.Exit(code)
     print("antiphon: the trainer is still at work; leaving without it", file=sys.stderr)
+    logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -106,6 +138,6 @@ def _log(verbose: bool) -> None:
         level=logging.WARNING,
         format="%(asctime)s %(levelname).1s %(message)s",
         datefmt="%H:%M:%S",
-        stream=sys.stderr,
+        handlers=[logging.StreamHandler(sys.stderr) if verbose else CondensedLog(sys.stderr)],
     )
     logging.getLogger("antiphon").setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from antiphon.broker_config.environment import real_environment
 from antiphon.broker_config.folders import FederationFolder, load_roster, open_federation
 from antiphon.broker_config.paho_connection import connector
 from antiphon.cli.common import stop_on_signals
+from antiphon.cli.condensed import Condensed
 from antiphon.codecs.errors import ConfigError
 from antiphon.coordinator import models
 from antiphon.coordinator.keys import Identity
@@ -35,8 +37,7 @@ def coordinator(
 
     Example: antiphon coordinator credit
 
-    Ctrl-C or SIGTERM stops it cleanly; a run that reached its end (see [end] in coordinator.toml) stops by
-    itself.
+    Ctrl-C or SIGTERM stops it cleanly; a run that reached an end that coordinator.toml sets stops by itself.
     """
     place, settings = open_federation(folder, CoordinatorSettings)
     source = initial or place.initial
@@ -59,6 +60,7 @@ async def _serve(
     quiet: bool,
 ) -> Summary:
     identity = Identity(place.name, place.key, place.signing, place.prefix)
+    lines = Condensed(partial(print, flush=True))
     with real_environment() as environment:
         service = Coordinator(
             settings,
@@ -69,17 +71,27 @@ async def _serve(
             connector(place.address, environment.rng.spawn(1)[0]),
             environment,
             take_over=take_over,
-            listen=None if quiet else say,
+            listen=None if quiet else partial(say, lines),
         )
         stop_on_signals(service.stop)
-        return await service.run()
+        try:
+            return await service.run()
+        finally:
+            lines.flush()
 
 
-def say(event: dict[str, Any]) -> None:
-    """Print the events that people want to see, a line each."""
+def say(lines: Condensed, event: dict[str, Any]) -> None:
+    """Print the events that people want to see, a line each unless they follow each other fast."""
     line = sentence(event)
     if line:
-        print(f"{time.strftime('%H:%M:%S', time.localtime(event['timestamp']))} {line}", flush=True)
+        match event["event"]:
+            case "version":
+                kind = "version"
+            case "rejected":
+                kind = f"rejected {event.get('agent', '')} {event.get('reason', '')}"
+            case _:
+                kind = ""
+        lines.say(kind, f"{time.strftime('%H:%M:%S', time.localtime(event['timestamp']))} {line}")
 
 
 def sentence(event: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from federations import broker_process, make_federation
 
+from antiphon.cli import agent
+
 TRAINER = """
 import time
 from antiphon import TrainingResult
@@ -90,6 +92,29 @@ def test_trainer_that_cannot_be_made_is_its_own_fault(place: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "RuntimeError: no such table" in errors
+
+
+def test_a_second_agent_in_the_same_folder_is_refused_and_the_first_leaves_no_trace(place: Path) -> None:
+    words = ("bank-1", "--trainer", "mybank:Trainer")
+    with start(place, *words) as first:
+        try:
+            assert first.stderr is not None
+            first.stderr.readline()  # it has tried to connect
+            with start(place, *words) as second:
+                _, errors = second.communicate(timeout=60)
+            assert second.returncode == 2
+            assert "an agent runs in bank-1 already" in errors
+        finally:
+            first.kill()
+    with start(place, *words) as third:
+        assert third.stderr is not None
+        assert "cannot connect" in third.stderr.readline()
+        third.kill()
+
+
+def test_a_folder_that_takes_no_lock_does_without(tmp_path: Path) -> None:
+    with agent.holding(tmp_path / "gone"):
+        assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 
 from antiphon.broker_config.provisioning import init_federation
 from antiphon.cli import coordinator, main
+from antiphon.cli.condensed import Condensed
 from antiphon.coordinator.service import Summary
 
 
@@ -35,10 +36,30 @@ def test_events_are_told_in_words(event: dict[str, Any], words: str) -> None:
 
 
 def test_dull_events_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    coordinator.say({"event": "accepted", "timestamp": 0.0})
+    lines = Condensed(print)
+    coordinator.say(lines, {"event": "accepted", "timestamp": 0.0})
     assert capsys.readouterr().out == ""
-    coordinator.say({"event": "joined", "agent": "a", "timestamp": 0.0})
+    coordinator.say(lines, {"event": "joined", "agent": "a", "timestamp": 0.0})
     assert capsys.readouterr().out.endswith("joined: a\n")
+
+
+def test_versions_and_rejections_that_follow_fast_are_condensed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Condensed(print)
+    for number in range(5):
+        coordinator.say(
+            lines,
+            {"event": "version", "version": number, "agents": ["a"], "staleness": [0], "timestamp": 0.0},
+        )
+        rejected = {"event": "rejected", "agent": "b", "reason": "norm", "timestamp": 0.0}
+        coordinator.say(lines, rejected)
+    lines.flush()
+    said = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "version 0: a (τ 0)",
+        "rejected: b, norm",
+        "version 4: a (τ 0) (and 3 more like it)",
+        "rejected: b, norm (and 3 more like it)",
+    ]
 
 
 @pytest.fixture
