@@ -3,6 +3,7 @@
 This module knows no file: `antiphon.broker_config.settings.load` reads them.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,8 +73,15 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Offer the trainer's own parameters as version 0 when the coordinator asks for one."""
     stay: bool = False
     """Keep waiting for another run when the run is over."""
+    interval: float = 0.0
+    """Seconds between the beginnings of two trainings, at least."""
     limits: Limits = Limits()
     timers: Timers = Timers()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work."""
+        if not 0 <= self.interval < math.inf:
+            raise ConfigError(f"interval is {self.interval}: use seconds, 0 or more")
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Work:
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
         self._handed = b""  # digest of the last model of a run, once the trainer has it
         self._failures, self._until, self._trouble = 0, float("-inf"), ""
+        self._next = float("-inf")  # before this no training begins
         self._stopping = False
         self.busy = False
         """Whether the trainer's code is running; it may do so after everything else has ended."""
@@ -84,7 +85,7 @@ class Work:
             version = await self._announcements.refresh()
             task = await self._due(version)
             if version is None or not task:
-                await self._line.bell.wait(self._line.settings.timers.retry if self._trouble else None)
+                await self._line.bell.wait(self._wait())
                 continue
             try:
                 match task:
@@ -103,6 +104,13 @@ class Work:
                 self._unusable = (version.transfer, version.digest)
                 log.error("version %d cannot be used: %s", version.number, error)
 
+    def _wait(self) -> float | None:
+        """Return after how many seconds to look again although nothing has rung."""
+        if self._trouble:
+            return self._line.settings.timers.retry
+        seconds = self._next - self._line.now
+        return seconds if seconds > 0 else None
+
     async def _due(self, version: Announcement | None) -> str:
         """Return what to do now: "train", "initial", "finish" or nothing; says so on the status topic."""
         task, trouble = "", ""
@@ -117,7 +125,7 @@ class Work:
         elif self._trained(version) or (version.transfer, version.digest) == self._unusable:
             pass
         elif version.number >= 0:
-            task = "train"
+            task = "train" if self._line.now >= self._next else ""
         elif version.wanted == "initial" and self._line.settings.may_initialise:
             task = "initial"
         if task in ("train", "initial") and (full := await self._full()):
@@ -163,6 +171,7 @@ class Work:
         await self._agree(model)
         self._reporter.set("training")
         started = self._line.now
+        self._next = started + self._line.settings.interval
         trained = await self._in_trainer(training.train, self._trainer, model, self._context(model))
         if self._stopping:  # the run is over: nobody waits for what came of it
             return

@@ -17,3 +17,9 @@ def test_limits_that_could_not_work_are_named(limits: dict[str, int]) -> None:
 def test_unknown_keys_and_values_are_refused(plain: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(plain, AgentSettings)
+
+
+@pytest.mark.parametrize("interval", [-1.0, float("nan"), float("inf")])
+def test_an_interval_is_a_time(interval: float) -> None:
+    with pytest.raises(ConfigError, match="interval"):
+        AgentSettings(interval=interval)

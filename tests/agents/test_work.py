@@ -70,6 +70,26 @@ def test_a_version_is_trained_on_once_also_after_a_restart(tmp_path: Path) -> No
     clock.run(story)
 
 
+def test_trainings_keep_their_interval_and_take_the_newest_version(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            trainer = Adder(model())
+            agent = peer.make_agent(trainer, tmp_path, interval=60.0)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+                for number in (1, 2):
+                    await asyncio.sleep(10)
+                    await peer.publish(model(value=float(number)), number)
+                await asyncio.sleep(30)
+                assert trainer.trained == [0]
+                assert said(peer)["activity"] == "waiting"
+                await asyncio.sleep(15)
+                assert trainer.trained == [0, 2]
+
+    clock.run(story)
+
+
 def test_an_update_left_in_the_outbox_is_delivered_under_its_old_name(tmp_path: Path) -> None:
     async def story() -> None:
         async with Peer(MemoryBroker()) as peer:
