@@ -25,6 +25,19 @@ PATIENCE = 10.0
 MOST = 10_000
 """Clients that are shown."""
 
+TOLD = {
+    "agents_live": "agents live",
+    "buffer": "updates waiting",
+    "k": "needed for a version",
+    "updates_applied": "applied",
+    "updates_rejected": "rejected",
+    "staleness_mean": "mean staleness",
+}
+"""What the coordinator's metrics are called in the table's heading."""
+
+PIPE = 160
+"""Columns where there is no terminal: an id may have 40."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -115,11 +128,14 @@ async def look(connection: Connection, topics: Topics, seconds: float) -> Seen:
 
 def show(name: str, seen: Seen) -> None:
     """Print what was seen as a table."""
+    from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE)  # nothing is cut off in a file
     own = seen.status.get(COORDINATOR)
     if own is None:
         console.print(f"Federation {name}: no coordinator has been here.")
@@ -127,9 +143,13 @@ def show(name: str, seen: Seen) -> None:
     numbers = seen.metrics.get(COORDINATOR, {})
     words = f"{own.get('state', '?')}, version {own.get('version', '?')}, run {str(own.get('run', '?'))[:8]}"
     console.print(escape(f"Federation {name}: coordinator {words}"))
-    told = ("agents_live", "buffer", "k", "updates_applied", "updates_rejected", "staleness_mean")
-    console.print(escape("  ".join(f"{key} {numbers[key]}" for key in told if key in numbers)))
-    table = Table("agent", "state", "activity", "trained", "sent", "applied", "rejected", "influence")
+    told = (f"{words} {_short(numbers[key])}" for key, words in TOLD.items() if key in numbers)
+    console.print(escape(", ".join(told)))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("agent", "state", "activity"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("trained", "sent", "applied", "rejected", "influence"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for agent in sorted((seen.status.keys() | seen.metrics.keys()) - {COORDINATOR}):
         state, mine = seen.status.get(agent, {}), seen.metrics.get(agent, {})
         share = numbers.get(f"influence_{agent}")
@@ -141,3 +161,8 @@ def show(name: str, seen: Seen) -> None:
         cells.append(f"{100 * share:.1f} %" if isinstance(share, (int, float)) else "")
         table.add_row(*(escape(str(cell)[:60]) for cell in cells))
     console.print(table)
+
+
+def _short(value: object) -> str:
+    """Return a number as people read it; anybody at the broker may have written something else."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)[:20]

@@ -69,6 +69,20 @@ def test_table_names_coordinator_agents_and_influence(capsys: pytest.CaptureFixt
     assert "[b]x" in said  # peers cannot format our screen
 
 
+def test_long_ids_leave_every_column_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Seen()
+    agent = "a" * 40
+    seen.status = {"coordinator": STATUS, agent: {"state": "offline", "activity": "training"}}
+    seen.metrics = {
+        "coordinator": {"staleness_mean": "1", f"influence_{agent}": 0.5},
+        agent: {"updates_sent": 10**7},
+    }
+    show("credit", seen)
+    said = capsys.readouterr().out
+    assert f"{agent} offline training" in " ".join(said.split())
+    assert "…" not in said
+
+
 def test_federation_where_nobody_has_been_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     show("credit", Seen())
     assert "no coordinator" in capsys.readouterr().out
