@@ -36,9 +36,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Call:
 
 
 def test_mosquitto_listens_where_the_invitation_says(tmp_path: Path, calls: Call) -> None:
-    federation = make_federation(tmp_path, agents=())
+    federation, port = make_federation(tmp_path, agents=()), free_port()
+    invitation = federation / "federation.toml"
+    invitation.write_text(invitation.read_text().replace("1883", str(port)))  # a broker may run here
     assert main(["broker", str(federation)]) == 0
-    assert calls[0] == ("prepare", "/usr/sbin/mosquitto", federation, 1883, "127.0.0.1")
+    assert calls[0] == ("prepare", "/usr/sbin/mosquitto", federation, port, "127.0.0.1")
     assert calls[1] == ("become", ["mosquitto"], federation)
 
 
