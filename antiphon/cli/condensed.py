@@ -1,4 +1,4 @@
-"""Lines for people: of one kind a line a second, and how many more there were.
+"""Lines for people: when those of a kind follow each other fast, one a second, and how many more there were.
 
 A small model takes milliseconds a version; without this a screen would show hundreds of lines a second. The
 last line of a kind is always told, a second late at most.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 EVERY = 1.0
-"""Seconds between two lines of one kind."""
+"""Seconds for which lines of a kind are held back. One that comes half of that after the last is not fast."""
 
 
 class Condensed:
@@ -26,7 +26,7 @@ class Condensed:
         self._lock = threading.Lock()
 
     def say(self, kind: str, line: str) -> None:
-        """Write the line, at once if ``kind`` is empty or was not written for a second."""
+        """Write the line, at once if ``kind`` is empty or was not written just now."""
         with self._lock:
             now = time.monotonic()
             if not kind:
@@ -35,7 +35,7 @@ class Condensed:
             elif kind in self._held:
                 _, left_out = self._held.pop(kind)
                 self._held[kind] = (line, left_out + 1)
-            elif now - self._told.get(kind, float("-inf")) >= self._every:
+            elif now - self._told.get(kind, float("-inf")) >= self._every / 2:
                 self._told[kind] = now
                 self._write(line)
             else:
