@@ -362,7 +362,7 @@ def _read_retained(path: Path) -> dict[int, list[int]]:
     try:
         plain: dict[str, list[int]] = json.loads(path.read_text())
         return {int(slot): [int(count) for count in counts] for slot, counts in plain.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         raise StateError(
             f"{path} is damaged: delete it (chunks of an earlier run stay in the broker)"
         ) from None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from antiphon.broker_config import files
 from antiphon.codecs.errors import Rejected, StateError
 from antiphon.codecs.messages import ReceiptType, UpdateId
 from antiphon.coordinator import models
@@ -74,22 +75,25 @@ class Ledger:
                 f"{self._folder} is in use by another coordinator: stop that one first, or use another folder"
             ) from None
         self._lock = lock
-        self._store_term(max(self._stored_term() + 1, int(now)))
+        try:
+            self._store_term(max(self._stored_term() + 1, int(now)))
+        except StateError:
+            self.close()
+            raise
         return self.term
 
     def outrank(self, term: int) -> None:
-        """Make this start's term larger than one that was seen under our keys. Disk work."""
+        """Make this start's term larger than one that was seen under our keys. Disk work.
+
+        Raises:
+            StateError: The disk is full or the folder cannot be written.
+        """
         if term >= self.term:
             self._store_term(term + 1)
 
     def _store_term(self, term: int) -> None:
         self.term = term
-        aside = self._folder / ".term.new"
-        with aside.open("w") as file:
-            file.write(f"{self.term}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._folder / "term")
+        files.write(self._folder / "term", f"{self.term}\n")
 
     def close(self) -> None:
         """Unlock the state folder."""

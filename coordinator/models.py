@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +150,7 @@ def metadata_of(path: Path) -> dict[str, str]:
         plain: object = header.get("__metadata__", {})
     except FileNotFoundError:
         raise StateError(f"there is no {path}: the coordinator writes it with its first version") from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise StateError(f"{path} is not a safetensors file: {error}") from None
     return {str(key): str(value) for key, value in cast("dict[Any, Any]", plain).items()}
 
@@ -173,5 +174,5 @@ def load(path: Path) -> dict[str, npt.NDArray[Any]]:
             raise ValueError(str(error)) from None
     except FileNotFoundError:
         raise StateError(f"there is no {path}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise StateError(f"{path} is neither safetensors nor npz: {error}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 
 from antiphon.agents.loading import load_trainer
@@ -32,6 +33,7 @@ def write_initial(source: str, target: Path, arguments: Mapping[str, object]) ->
         params, roles = _from_trainer(source, arguments)
     try:
         infer(params, roles)
+        _refuse_what_is_no_number(params)
     except (SchemaError, ConfigError) as error:
         raise ConfigError(f"{source} gives no usable model: {error}") from None
     save = import_module("safetensors.numpy").save_file
@@ -57,6 +59,12 @@ def read_arguments(words: Sequence[str]) -> dict[str, object]:
     return found
 
 
+def _refuse_what_is_no_number(params: Mapping[str, Any]) -> None:
+    for name in sorted(params):
+        if not np.isfinite(params[name]).all():
+            raise ConfigError(f"tensor {name!r} holds a NaN or an infinity")
+
+
 def _from_trainer(source: str, arguments: Mapping[str, object]) -> tuple[dict[str, Any], Any]:
     trainer: Any = load_trainer(source, arguments)
     try:
@@ -74,7 +82,7 @@ def _from_file(path: Path) -> tuple[dict[str, Any], Any]:
         return _from_npz(path) if path.suffix == ".npz" else _from_safetensors(path)
     except FileNotFoundError:
         raise StateError(f"there is no file {path}") from None
-    except (OSError, ValueError, BadZipFile, SafetensorError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, SafetensorError) as error:
         raise ConfigError(f"{path} holds no model: {str(error)[:200]}") from None
 
 
@@ -99,7 +107,10 @@ def read_roles(path: Path) -> dict[str, str]:
     opened: Any = safetensors.safe_open(path, framework="numpy")
     with opened as file:
         metadata: dict[str, str] = file.metadata() or {}
-    return json.loads(metadata.get("antiphon.roles", "{}"))
+    try:
+        return msgspec.json.decode(metadata.get("antiphon.roles", "{}"), type=dict[str, str])
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{path}: its metadata antiphon.roles is not a map of names to roles") from None
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def export(
         else:
             shutil.copyfile(source, target)
     except OSError as error:
-        raise StateError(f"cannot write {target}: {error.strerror}") from None
+        raise StateError(f"cannot write {target}: {error.strerror or error}") from None
     digest = about.get("digest", "")[:16]
     print(f"{target}: version {about.get('version', '?')} of run {about.get('run', '?')}, digest {digest}")
 

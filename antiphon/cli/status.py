@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+import msgspec
 import typer
 
 from antiphon.broker_config.connection import Connected, Connection, Message
-from antiphon.broker_config.environment import real_environment
 from antiphon.broker_config.folders import load_passwords, open_federation
 from antiphon.broker_config.paho_connection import connector
 from antiphon.broker_config.topics import ADMIN, COORDINATOR, Topics
@@ -52,8 +52,8 @@ class Seen:
         if client is None or not message.payload or len(message.payload) > LARGEST:
             return
         try:
-            values: Any = json.loads(message.payload)
-        except ValueError:
+            values: Any = msgspec.json.decode(message.payload)  # no NaN: JSON does not have it
+        except (ValueError, RecursionError):
             return
         kind = self.status if message.topic == topics.status(client) else self.metrics
         if isinstance(values, dict) and (client in kind or len(kind) < MOST):
@@ -82,9 +82,8 @@ def status(
     topics = Topics(place.prefix)
 
     async def main() -> Seen:
-        with real_environment(workers=1):
-            name = address.username or ADMIN
-            return await look(connector(address)(name, None), topics, seconds)
+        name = address.username or ADMIN
+        return await look(connector(address)(name, None), topics, seconds)
 
     seen = asyncio.run(main())
     if as_json:
@@ -130,7 +129,6 @@ def show(name: str, seen: Seen) -> None:
     """Print what was seen as a table."""
     from rich import box
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -142,9 +140,9 @@ def show(name: str, seen: Seen) -> None:
         return
     numbers = seen.metrics.get(COORDINATOR, {})
     words = f"{own.get('state', '?')}, version {own.get('version', '?')}, run {str(own.get('run', '?'))[:8]}"
-    console.print(escape(f"Federation {name}: coordinator {words}"))
+    console.print(_plain(f"Federation {name}: coordinator {words}"))
     told = (f"{words} {_short(numbers[key])}" for key, words in TOLD.items() if key in numbers)
-    console.print(escape(", ".join(told)))
+    console.print(_plain(", ".join(told)))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("agent", "state", "activity"):
         table.add_column(heading, no_wrap=True)
@@ -159,8 +157,15 @@ def show(name: str, seen: Seen) -> None:
             for key in ("version_trained", "updates_sent", "updates_applied", "updates_rejected")
         ]
         cells.append(f"{100 * share:.1f} %" if isinstance(share, (int, float)) else "")
-        table.add_row(*(escape(str(cell)[:60]) for cell in cells))
+        table.add_row(*(_plain(str(cell)[:60]) for cell in cells))
     console.print(table)
+
+
+def _plain(text: str) -> str:
+    """Return what peers said without anything that rich or a terminal would obey."""
+    from rich.markup import escape
+
+    return escape("".join(each if each.isprintable() else "?" for each in text))
 
 
 def _short(value: object) -> str:

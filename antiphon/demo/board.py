@@ -67,7 +67,7 @@ class Board:
         """Take one message in; an empty one, or one that is no JSON object, changes nothing."""
         try:
             plain: Any = json.loads(payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(plain, dict):
             return

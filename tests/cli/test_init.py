@@ -172,6 +172,9 @@ def test_initial_parameters_are_checked_in_the_process_that_makes_them(
     assert _contents(tmp_path / "b.safetensors")[1] == _contents(tmp_path / "a.safetensors")[1]
     np.savez(tmp_path / "n.npz", w=np.ones(3))
     write_initial(str(tmp_path / "n.npz"), tmp_path / "c.safetensors", {})
+    np.savez(tmp_path / "n.npz", w=np.ones(3), b=np.array([np.nan]))
+    with pytest.raises(ConfigError, match="'b' holds a NaN"):
+        write_initial(str(tmp_path / "n.npz"), tmp_path / "d.safetensors", {})
     with pytest.raises(TrainerError, match="no data"):
         write_initial("trainers_for_init:Failing", tmp_path / "d.safetensors", {})
     with pytest.raises(ConfigError, match="no usable model"):
@@ -184,5 +187,5 @@ def test_initial_parameters_are_checked_in_the_process_that_makes_them(
     import_module("safetensors.numpy").save_file(
         {"w": np.ones(1)}, tmp_path / "odd.safetensors", metadata={"antiphon.roles": "{"}
     )
-    with pytest.raises(ConfigError, match="holds no model"):
+    with pytest.raises(ConfigError, match="not a map of names to roles"):
         write_initial(str(tmp_path / "odd.safetensors"), tmp_path / "d.safetensors", {})

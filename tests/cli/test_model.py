@@ -43,5 +43,8 @@ def test_export_to_another_format_or_nowhere_says_what_to_do(
 ) -> None:
     assert main(["model", "export", str(folder), str(folder / "x.onnx")]) == 2
     assert ".npz" in capsys.readouterr().err
+    itself = str(folder / "state" / "model.safetensors")
+    assert main(["model", "export", str(folder), itself]) == 2
+    assert "same file" in capsys.readouterr().err
     assert main(["model", "export", str(folder), str(folder / "none" / "x.npz")]) == 2
     assert "cannot write" in capsys.readouterr().err

@@ -30,6 +30,8 @@ def test_look_collects_what_lies_there_and_leaves_junk_out() -> None:
             (TOPICS.status("a"), b'{"state": "online", "activity": "training"}'),
             (TOPICS.status("b"), b"not json"),
             (TOPICS.status("c"), b"[1]"),
+            (TOPICS.status("d"), b"[" * 100_000),
+            (TOPICS.metrics("d"), b'{"version": NaN}'),
         ):
             broker.retained[topic] = payload
         return await look(broker.connect("admin", None), TOPICS, 1.0)
@@ -81,6 +83,15 @@ def test_long_ids_leave_every_column_whole_in_a_pipe(capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     assert f"{agent} offline training" in " ".join(said.split())
     assert "…" not in said
+
+
+def test_peer_that_sends_escape_codes_moves_nobodys_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Seen()
+    seen.status = {"coordinator": STATUS, "a": {"state": "\x1b[2Jgone", "activity": "half \ud800"}}
+    show("credit", seen)
+    said = capsys.readouterr().out
+    assert "?[2Jgone" in said
+    assert "half ?" in said
 
 
 def test_federation_where_nobody_has_been_says_so(capsys: pytest.CaptureFixture[str]) -> None:

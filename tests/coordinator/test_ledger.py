@@ -122,6 +122,21 @@ def test_damaged_term_and_unwritable_folder_say_so(tmp_path: Path) -> None:
         ledger(tmp_path / "file").begin(1.0)
 
 
+def test_disk_too_full_for_the_term_says_so_and_leaves_the_folder_unlocked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", full)
+        with pytest.raises(StateError, match="No space"):
+            ledger(tmp_path).begin(1.0)
+    again = ledger(tmp_path)
+    assert again.begin(1.0) == 1
+    again.close()
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_committed_version_is_a_safetensors_file_that_says_what_it_is(tmp_path: Path, sync: bool) -> None:
     params = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "steps": np.array(7, np.int64)}

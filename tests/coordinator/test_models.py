@@ -67,12 +67,22 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
         models.load(tmp_path / "x.safetensors")
     with pytest.raises(StateError, match="there is no"):
         models.metadata_of(tmp_path / "x.safetensors")
-    for junk in (b"", b"\xff" * 100, (5).to_bytes(8, "little") + b"[1,2]"):
+    deep = b"[" * 200_000
+    for junk in (
+        b"",
+        b"\xff" * 100,
+        (5).to_bytes(8, "little") + b"[1,2]",
+        len(deep).to_bytes(8, "little") + deep,
+    ):
         (tmp_path / "x.safetensors").write_bytes(junk)
         with pytest.raises(StateError, match="safetensors"):
             models.load(tmp_path / "x.safetensors")
         with pytest.raises(StateError, match="safetensors"):
             models.metadata_of(tmp_path / "x.safetensors")
+    for junk in (b"", b"PK\x03\x04 cut off"):
+        (tmp_path / "x.npz").write_bytes(junk)
+        with pytest.raises(StateError, match=r"x\.npz"):
+            models.load(tmp_path / "x.npz")
 
 
 def test_file_of_another_program_has_no_metadata(tmp_path: Path) -> None:
