@@ -43,7 +43,7 @@ VERBS = (
 )
 
 GROUPS = {
-    "agent": "Run an agent (agent FOLDER), or make one (agent init ID).",
+    "agent": "Run an agent (agent FOLDER), or make one (agent init ID).\n\nEvery option: agent run --help",
     "model": "Take the model out.",
 }
 
@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AntiphonError as error:
         print(f"antiphon: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except PermissionError as error:
+        print(f"antiphon: {error.filename or 'something'} may not be used: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except SystemExit as leaving:

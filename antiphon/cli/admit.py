@@ -29,9 +29,9 @@ def admit(
 ) -> None:
     """Let an agent take part: roster, broker user and rules, and the admission to hand back.
 
-    Example: antiphon admit credit bank-1.request.toml
+    Example: antiphon admit federation alice/alice.request.toml
 
-    Example: antiphon admit credit --monitor grafana
+    Example: antiphon admit federation --monitor grafana
     """
     if (request is None) == (not monitor):
         raise ConfigError("say which request to admit, or --monitor NAME: one of them")
@@ -41,9 +41,12 @@ def admit(
         print("One connection at a time: the next one takes its place.")
         _reload(federation)
         return
-    admission = admit_agent(federation, request, may_initialise)
     asked = load_request(request)
+    again = (federation / "roster" / f"{asked.id}.toml").exists()
+    admission = admit_agent(federation, request, may_initialise)
     print(f"Agent {asked.id} is admitted. Fingerprint of its key: {fingerprint(asked.public)}")
+    if again:
+        print("It was before: the admission that it has is void now, since this one holds a new password.")
     _reload(federation)
     print("Next:")
     if (request.parent / "agent.toml").exists():

@@ -42,7 +42,9 @@ def agent(
 ) -> None:
     """Run an agent: pull the model, train on data that stays here, answer, again.
 
-    Example: antiphon agent bank-1 --trainer mybank:Trainer --data customers.csv --set epochs=3
+    Example: antiphon agent alice --set seed=1
+
+    Example: antiphon agent alice --trainer antiphon.agents.trainers:logistic --data rows.npz
 
     Ctrl-C or SIGTERM stops it; what it has trained and not yet delivered waits in its outbox.
     """

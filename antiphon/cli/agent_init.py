@@ -24,7 +24,7 @@ def agent_init(
 ) -> None:
     """Make a new agent from an invitation: settings, its own key, and a request to the operator.
 
-    Example: antiphon agent init bank-1 --invitation federation.toml --trainer mybank:Trainer
+    Example: antiphon agent init alice --invitation federation/federation.toml --trainer mine:Mine
     """
     place = folder or Path(id)
     request = init_agent(place, id, invitation, trainer, broker)

@@ -25,7 +25,7 @@ def broker(
 ) -> None:
     """Run a broker with the federation's users and rules: mosquitto, else the embedded one.
 
-    Example: antiphon broker credit --bind 0.0.0.0
+    Example: antiphon broker federation --bind 0.0.0.0
 
     Ctrl-C or SIGTERM stops it; SIGHUP makes it read users and rules again.
     """

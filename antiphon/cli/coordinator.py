@@ -35,7 +35,7 @@ def coordinator(
 ) -> None:
     """Run a federation's coordinator: merge what agents answer, publish versions.
 
-    Example: antiphon coordinator credit
+    Example: antiphon coordinator federation
 
     Ctrl-C or SIGTERM stops it cleanly; a run that reached an end that coordinator.toml sets stops by itself.
     """

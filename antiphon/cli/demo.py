@@ -27,8 +27,9 @@ def demo(
 ) -> None:
     """Run a whole federation on this machine, on real data.
 
-    A broker, a coordinator and eight agents are processes of their own; each agent has its rows in its own
-    folder. One is 20 times slower, one joins late, one is killed half way and comes back.
+    A broker, a coordinator and eight agents are processes of their own, and each agent has its own rows.
+
+    One is 20 times slower, one joins late, one is killed half way and comes back.
 
     Example: antiphon demo --dataset digits --seed 3
     """

@@ -43,12 +43,14 @@ def init(
 ) -> None:
     """Make a new federation: keys, invitation, broker files.
 
-    Example: antiphon init credit --name credit --trainer mybank:Trainer
+    Example: antiphon init federation --name lab --trainer mine:Mine
 
     Without --trainer and --initial, the first agent that was admitted with --may-initialise sends version 0.
     """
     if trainer and initial:
         raise ConfigError("--trainer and --initial both give version 0: use one of them")
+    if initial and initial.suffix not in (".safetensors", ".npz"):
+        raise ConfigError(f"--initial {initial} ends neither in .safetensors nor in .npz")
     refuse_existing(folder)
     with tempfile.TemporaryDirectory(prefix="antiphon-") as aside:
         ready = Path(aside) / "initial.safetensors"

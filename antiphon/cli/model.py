@@ -18,7 +18,7 @@ def export(
 ) -> None:
     """Write the newest model as safetensors or npz.
 
-    Example: antiphon model export credit model.npz
+    Example: antiphon model export federation model.npz
     """
     if target.suffix not in FORMATS:
         raise ConfigError(f"{target} ends neither in .safetensors nor in .npz: say which one you want")

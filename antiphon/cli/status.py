@@ -70,7 +70,7 @@ def status(
 ) -> None:
     """Show who is here and what happens.
 
-    Example: antiphon status credit --json
+    Example: antiphon status federation --json
     """
     place, _ = open_federation(folder, CoordinatorSettings)
     passwords = load_passwords(folder).monitors

@@ -15,12 +15,16 @@ def test_admitted_agent_on_this_machine_gets_the_command_to_copy(
 ) -> None:
     federation = make_federation(tmp_path)
     request = tmp_path / "bank-1" / "bank-1.request.toml"
+    (federation / "roster" / "bank-1.toml").unlink()
     assert main(["admit", str(federation), str(request), "--may-initialise"]) == 0
     said = capsys.readouterr().out
     assert "Agent bank-1 is admitted. Fingerprint" in said
     assert f"cp {federation}/admissions/bank-1.toml {tmp_path}/bank-1/admission.toml" in said
     assert "send it SIGHUP" in said
+    assert "void" not in said
     assert load_roster(federation)["bank-1"].may_initialise
+    assert main(["admit", str(federation), str(request)]) == 0
+    assert "the admission that it has is void now" in capsys.readouterr().out
 
 
 def test_request_that_was_sent_is_answered_with_a_file_to_send_back(

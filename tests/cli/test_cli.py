@@ -89,6 +89,17 @@ def test_control_c_leaves_without_a_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_place_that_may_not_be_used_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def action() -> None:
+        raise PermissionError(13, "Permission denied", "/root/federation")
+
+    _verb_that(action, monkeypatch)
+    assert cli.main(["demo"]) == 2
+    assert capsys.readouterr().err == "antiphon: /root/federation may not be used: Permission denied\n"
+
+
 def test_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def action() -> None:
         raise ZeroDivisionError

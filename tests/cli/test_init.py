@@ -99,10 +99,12 @@ def test_files_with_parameters_give_version_0(capsys: pytest.CaptureFixture[str]
     Path("broken.npz").write_bytes(b"PK")
     assert main(["init", "c", "--name", "credit", "--initial", "broken.npz"]) == 2
     assert main(["init", "c", "--name", "credit", "--initial", "gone.safetensors"]) == 2
+    assert main(["init", "c", "--name", "credit", "--initial", "bank.py"]) == 2
     assert main(["init", "c", "--name", "credit", "--initial", "a", "--trainer", "b:c"]) == 2
     error = capsys.readouterr().err
     assert "broken.npz holds no model" in error
     assert "no file gone.safetensors" in error
+    assert "--initial bank.py ends neither" in error
     assert "use one of them" in error
 
 
