@@ -1,8 +1,8 @@
 """Receipts on their way to agents: sealed when they leave, the newest word on each update, in order.
 
 Guaranteed: (term, counter) grows in the order in which the broker gets them; what the broker did not
-    acknowledge waits for the next session. Bounded by `Limits.receipts`: beyond it the oldest goes, its
-    agent will ask.
+    acknowledge waits for the next session. Bounded by `Limits.receipts`, and by `SHARE` for one agent, so
+    that nobody crowds the others out by asking: beyond either the oldest goes, its agent will ask.
 Nothing that calls `Receipts.put` ever waits.
 """
 
@@ -24,6 +24,11 @@ from antiphon.coordinator.keys import Identity, Peer, to_agent
 
 PIPELINE = 32
 """Receipts without PUBACK: enough to fill a line of 100 ms at 300 receipts a second."""
+
+SHARE = 1024
+"""Receipts of one agent that wait."""
+
+Key = tuple[str, bytes, int, bytes]
 
 LASTING: frozenset[str] = FINAL | {"received", "wait"}
 """What is still worth saying after a lost line; windows are not, the agent probes."""
@@ -59,7 +64,8 @@ class Receipts:
         self._identity, self._run = identity, run
         self._newest, self._connection, self._most = newest, connection, most
         self._topics = Topics(identity.prefix)
-        self._waiting: OrderedDict[tuple[str, bytes, int, bytes], tuple[Peer, Receipt]] = OrderedDict()
+        self._waiting: OrderedDict[Key, tuple[Peer, Receipt]] = OrderedDict()
+        self._of: dict[str, OrderedDict[Key, None]] = {}
         self._some = asyncio.Event()
         self._left = asyncio.Event()
         self._counter = 0
@@ -70,12 +76,27 @@ class Receipts:
     def put(self, peer: Peer, word: Receipt) -> None:
         """Say it soon; a later word on the same update takes its place."""
         key = (peer.id, word.incarnation, word.sequence, word.transfer if word.sequence < 0 else b"")
-        self._waiting.pop(key, None)
-        self._waiting[key] = (peer, word)
-        if len(self._waiting) > self._most:
-            self._waiting.popitem(last=False)
+        if key in self._waiting:
+            self._pop(key)
+        self._keep(key, peer, word)
+        if len(self._of[peer.id]) > SHARE:
+            self._pop(next(iter(self._of[peer.id])))
+            self.dropped += 1
+        elif len(self._waiting) > self._most:
+            self._pop(next(iter(self._waiting)))
             self.dropped += 1
         self._some.set()
+
+    def _keep(self, key: Key, peer: Peer, word: Receipt) -> None:
+        self._waiting[key] = (peer, word)
+        self._of.setdefault(peer.id, OrderedDict())[key] = None
+
+    def _pop(self, key: Key) -> tuple[Peer, Receipt]:
+        mine = self._of[key[0]]
+        del mine[key]
+        if not mine:
+            del self._of[key[0]]
+        return self._waiting.pop(key)
 
     @property
     def waiting(self) -> int:
@@ -99,12 +120,11 @@ class Receipts:
                     if not self._waiting:
                         room.release()
                         break
-                    key, (peer, word) = self._waiting.popitem(last=False)
+                    key = next(iter(self._waiting))
+                    peer, word = self._pop(key)
                     group.create_task(self._send(key, peer, word, room), name=f"receipt-{peer.id}")
 
-    async def _send(
-        self, key: tuple[str, bytes, int, bytes], peer: Peer, word: Receipt, room: asyncio.Semaphore
-    ) -> None:
+    async def _send(self, key: Key, peer: Peer, word: Receipt, room: asyncio.Semaphore) -> None:
         data = self._seal(peer, word)
         self._flying += 1
         try:
@@ -112,7 +132,7 @@ class Receipts:
             self.sent_bytes += len(data)
         except NotConnected:
             if word.type in LASTING and key not in self._waiting:
-                self._waiting[key] = (peer, word)
+                self._keep(key, peer, word)
         except TransportError:
             self.dropped += 1
         finally:

@@ -8,7 +8,7 @@ from antiphon.codecs import frames, messages
 from antiphon.codecs.messages import Receipt, UpdateId
 from antiphon.codecs.sealing import SecretKey, SigningKey
 from antiphon.coordinator.keys import Identity, meet
-from antiphon.coordinator.receipts import Newest, Receipts, receipt
+from antiphon.coordinator.receipts import SHARE, Newest, Receipts, receipt
 from antiphon.simulation.clock import run
 from antiphon.simulation.memory_broker import MemoryBroker
 
@@ -109,3 +109,18 @@ def test_drain_ends_when_everything_left_or_time_is_up() -> None:
         await receipts.drain(5.0)
 
     assert [word.sequence for word in told(story)] == [1, 2]
+
+
+def test_agent_that_asks_without_end_crowds_nobody_out() -> None:
+    greedy = meet(IDENTITY, "greedy", SecretKey.generate().public, False)
+
+    async def story(receipts: Receipts, broker: MemoryBroker) -> None:
+        broker.stop()
+        receipts.put(PEER, receipt("received", update(1)))
+        for n in range(5000):
+            receipts.put(greedy, receipt("wait", update(n)))
+        assert receipts.waiting == 1 + SHARE
+        assert receipts.dropped == 5000 - SHARE
+        broker.start()
+
+    assert [word.sequence for word in told(story, most=2000)] == [1]
