@@ -174,6 +174,8 @@ class Limits:
         control_unanswered, control_bytes: Control messages without PUBACK, and their bytes.
         queue_messages, queue_bytes: Received but not yet taken from `Connection.events`; when there is more,
             the socket is not read.
+        largest_received: Bytes of one packet: a broker that speaks MQTT 5 is told to withhold larger ones.
+            Room for the largest frame that can be configured; whoever may publish could fill the memory.
         hard_factor: Times the queue's bounds; beyond it messages are dropped (the socket cannot rest longer
             than the keepalive).
         longest_pause: For which the socket is not read at most; well below the keepalive and
@@ -192,6 +194,7 @@ class Limits:
     control_bytes: int = 4 << 20
     queue_messages: int = 4096
     queue_bytes: int = 32 << 20
+    largest_received: int = (8 << 20) + (64 << 10)
     hard_factor: int = 2
     longest_pause: float = 5.0
     first_delay: float = 0.5

@@ -14,6 +14,8 @@ from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from antiphon.broker_config.connection import BrokerAddress, Limits, Will
 from antiphon.codecs.errors import ConfigError
@@ -131,7 +133,9 @@ def _close_socket(client: Client) -> None:
 def _connect(client: Client, address: BrokerAddress, limits: Limits) -> None:
     port = address.port or 1  # paho wants one for a Unix socket too
     if client.protocol is MQTTProtocolVersion.MQTTv5:
-        client.connect(address.host, port, limits.keepalive, clean_start=True)
+        wishes = Properties(PacketTypes.CONNECT)
+        wishes.MaximumPacketSize = limits.largest_received
+        client.connect(address.host, port, limits.keepalive, clean_start=True, properties=wishes)
     else:
         client.connect(address.host, port, limits.keepalive)
 

@@ -292,6 +292,23 @@ def test_consumer_that_takes_nothing_costs_messages_but_not_the_line(mosquitto: 
     play(scenario)
 
 
+def test_packet_that_would_fill_the_memory_is_withheld_and_the_line_stands(mosquitto: Mosquitto) -> None:
+    async def scenario() -> None:
+        small = replace(QUICK, largest_received=100_000)
+        async with (
+            PahoConnection(mosquitto.address(USER), USER) as giant,
+            PahoConnection(mosquitto.address("agent-1"), "agent-1", limits=small) as other,
+        ):
+            await until_connected(giant)
+            await until_connected(other)
+            await other.subscribe("giant/packet")
+            await giant.publish("giant/packet", bytes(200_000), lane=Lane.BULK)
+            await giant.publish("giant/packet", b"small")
+            assert [message.payload for message in await take(other, 1)] == [b"small"]
+
+    play(scenario)
+
+
 def test_topic_that_is_no_text_is_left_out(mosquitto: Mosquitto) -> None:
     async def scenario() -> None:
         async with Line(mosquitto.host, mosquitto.port) as line:
