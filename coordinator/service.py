@@ -156,6 +156,7 @@ class Coordinator:
         await self._environment.run(_clean, self._folder)
         await parts.broadcast.load()
         await upkeep.read_roster(parts, self._roster)
+        failure: AntiphonError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 versions = group.create_task(self._versions(parts), name="versions")
@@ -166,10 +167,11 @@ class Coordinator:
                 for task in tasks:
                     task.cancel()
         except* AntiphonError as errors:
-            error = _first(errors)
-            parts.events.add("stopped", reason="error", detail=str(error)[:300])
+            failure = _first(errors)
+            parts.events.add("stopped", reason="error", detail=str(failure)[:300])
             await self._sign_off(parts, "offline")
-            raise error from None
+        if failure is not None:  # raised up there, Python 3.11.2 would make it a group
+            raise failure
         return self._summary(parts)
 
     def _work(self, parts: Parts, versions: asyncio.Task[None]) -> list[Work]:

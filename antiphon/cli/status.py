@@ -110,6 +110,7 @@ async def look(connection: Connection, topics: Topics, seconds: float) -> Seen:
             elif isinstance(event, Message):
                 seen.take(topics, event)
 
+    failure: BaseException | None = None
     try:
         async with connection, asyncio.TaskGroup() as group:
             task = group.create_task(listen(), name="listen")
@@ -119,9 +120,11 @@ async def look(connection: Connection, topics: Topics, seconds: float) -> Seen:
             await asyncio.sleep(seconds)
             task.cancel()
     except* TimeoutError:
-        raise NotConnected("the broker does not answer; is it running?") from None
+        failure = NotConnected("the broker does not answer; is it running?")
     except* AntiphonError as errors:
-        raise errors.exceptions[0] from None
+        failure = errors.exceptions[0]
+    if failure is not None:  # raised up there, Python 3.11.2 would make it a group
+        raise failure
     return seen
 
 
