@@ -29,7 +29,6 @@ class Bases:
         self._folder, self._budget, self._needed = folder, budget, needed
         self._kept: OrderedDict[int, Vector | Path] = OrderedDict()
         self._held: dict[int, int] = {}
-        self._size = 0
 
     def add(self, number: int, vector: Vector) -> None:
         """Keep a version. Disk work if it is large.
@@ -46,7 +45,6 @@ class Bases:
             path = self._folder / f"{number}.npy"
             np.save(path, vector, allow_pickle=False)
             self._kept[number] = path
-        self._size = vector.nbytes
         most = max(2, (MEMORY if vector.nbytes <= SMALL else self._budget) // max(1, vector.nbytes))
         free = [n for n in self._kept if n not in self._held and n != number]
         for old in free[: max(0, len(self._kept) - most)]:

@@ -75,22 +75,16 @@ class Influence:
         """Nothing yet."""
         self._staleness: dict[str, deque[int]] = {}
         self._weights: dict[str, float] = {}
-        self._applied: dict[str, int] = {}
 
     def merged(self, agent: str, staleness: int, weight: float) -> None:
         """An update of the agent became part of a version."""
         self._staleness.setdefault(agent, deque(maxlen=REMEMBERED)).append(staleness)
         self._weights[agent] = self._weights.get(agent, 0.0) + weight
-        self._applied[agent] = self._applied.get(agent, 0) + 1
 
     def median_staleness(self, agent: str) -> float | None:
         """Of the agent's last updates, in versions; None before the first."""
         seen = self._staleness.get(agent)
         return float(median(seen)) if seen else None
-
-    def applied(self, agent: str) -> int:
-        """How many updates of the agent became part of a version."""
-        return self._applied.get(agent, 0)
 
     def shares(self) -> dict[str, float]:
         """Each agent's part of all weights so far; they sum to 1 unless nothing weighed anything."""

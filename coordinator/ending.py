@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 
 from antiphon.coordinator.settings import End
 
-MOST_METRICS = 64
-"""Names that one report may hold; what is beyond is not looked at."""
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -44,7 +41,8 @@ def mean_metric(name: str, reports: Mapping[str, Report]) -> tuple[float, int]:
     if not told:
         return 0.0, 0
     total = sum(weight for _, weight in told)
-    return sum(value * weight for value, weight in told) / total, len(told)
+    # Shares first: the product of what one agent says may be no number, the mean must be one.
+    return sum(value * (weight / total) for value, weight in told), len(told)
 
 
 def why_over(end: End, course: Course) -> str:

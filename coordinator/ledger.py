@@ -9,7 +9,6 @@ grows.
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -148,11 +147,6 @@ class Ledger:
         while len(self._settled) > self._most_outcomes:
             self._settled.popitem(last=False)
         return outcome
-
-    @property
-    def open(self) -> Mapping[tuple[str, UpdateId], bytes]:
-        """Received and not yet settled: root digest by (agent, update)."""
-        return self._open
 
     def published(self, number: int, digest: bytes) -> None:
         """Write down that a version is published: from now on it is a base. Numbers grow by one from 0."""

@@ -239,6 +239,6 @@ def public_metrics(parts: Parts) -> dict[str, Any]:
         "staleness_max": max(staleness, default=0),
         "bytes_in": parts.intake.received_bytes,
         "bytes_out": parts.receipts.sent_bytes + parts.outgoing.sent_bytes + parts.broadcast.sent_bytes,
-        "frames_dropped": parts.intake.dropped + parts.connection.dropped,
+        "frames_dropped": parts.intake.dropped + parts.transfers.strays + parts.connection.dropped,
         **{f"influence_{agent}": round(share, 6) for agent, share in parts.influence.shares().items()},
     }

@@ -54,8 +54,6 @@ def test_influence_is_each_agents_share_of_all_weights() -> None:
     influence.merged("b", 2, 0.5)
     assert influence.shares() == {"a": 0.75, "b": 0.25}
     assert influence.median_staleness("a") == 2.0
-    assert influence.applied("a") == 2
-    assert influence.applied("c") == 0
     assert influence.recent_staleness() == [0, 4, 2]
 
 

@@ -27,6 +27,8 @@ def test_mean_is_weighted_by_examples_and_skips_who_did_not_report() -> None:
     assert mean_metric("auc", REPORTS) == (pytest.approx(0.75), 2)
     assert mean_metric("f1", REPORTS) == (0.0, 0)
     assert mean_metric("auc", {"a": Report(0, {"auc": 0.5})}) == (0.5, 1)
+    liar = {"a": Report(1 << 53, {"auc": 1e308}), "b": Report(1 << 53, {"auc": -1e308})}
+    assert mean_metric("auc", liar) == (0.0, 2)
 
 
 def test_target_is_met_by_the_mean_of_enough_agents() -> None:

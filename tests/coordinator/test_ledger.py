@@ -30,7 +30,6 @@ def test_received_then_applied_is_settled_once(tmp_path: Path) -> None:
     book.settle("a", update(1), Outcome("applied", b"d" * 32, 4))
     assert book.settle("a", update(1), Outcome("rejected", b"d" * 32)).type == "applied"
     assert book.outcome("a", update(1)) == Outcome("applied", b"d" * 32, 4)
-    assert not book.open
 
 
 def test_outcome_that_was_forgotten_is_settled_and_never_unknown(tmp_path: Path) -> None:
