@@ -3,6 +3,7 @@
 Not done here: nobody is told (see `antiphon.coordinator.service`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -41,8 +42,10 @@ def mean_metric(name: str, reports: Mapping[str, Report]) -> tuple[float, int]:
     if not told:
         return 0.0, 0
     total = sum(weight for _, weight in told)
-    # Shares first: the product of what one agent says may be no number, the mean must be one.
-    return sum(value * (weight / total) for value, weight in told), len(told)
+    mean = sum(value * weight for value, weight in told) / total
+    if not math.isfinite(mean):  # the products of what agents say may overflow, their mean cannot
+        mean = sum(value * (weight / total) for value, weight in told)
+    return mean, len(told)
 
 
 def why_over(end: End, course: Course) -> str:
