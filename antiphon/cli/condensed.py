@@ -29,18 +29,16 @@ class Condensed:
         """Write the line, at once if ``kind`` is empty or was not written just now."""
         with self._lock:
             now = time.monotonic()
-            if not kind:
-                self._release()
-                self._write(line)
-            elif kind in self._held:
+            if kind in self._held:
                 _, left_out = self._held.pop(kind)
                 self._held[kind] = (line, left_out + 1)
-            elif now - self._told.get(kind, float("-inf")) >= self._every / 2:
-                self._told[kind] = now
-                self._write(line)
-            else:
+            elif kind and now - self._told.get(kind, float("-inf")) < self._every / 2:
                 self._held[kind] = (line, 0)
                 self._start()
+            else:
+                self._release()  # what came before it is told before it
+                self._told[kind] = now
+                self._write(line)
 
     def flush(self) -> None:
         """Write what is held back."""

@@ -31,16 +31,19 @@ def test_slow_lines_are_all_told_at_once() -> None:
     assert said == ["version 0", "version 1", "version 2"]
 
 
-def test_a_line_without_a_kind_comes_after_those_before_it() -> None:
+def test_what_came_first_is_told_first() -> None:
     said: list[str] = []
     lines = Condensed(said.append, every=60)
     for line in ("version 0", "version 1"):
         lines.say("version", line)
     lines.say("", "left: a")
-    lines.say("version", "version 2")
-    assert said == ["version 0", "version 1", "left: a"]
+    for line in ("version 2", "version 3"):
+        lines.say("version", line)
+    lines.say("end", "the run is over")
+    assert said == ["version 0", "version 1", "left: a", "version 3 (and 1 more like it)", "the run is over"]
+    lines.say("version", "version 4")
     lines.flush()
-    assert said[3:] == ["version 2"]
+    assert said[5:] == ["version 4"]
 
 
 def test_a_log_condenses_what_informs_and_holds_no_warning_back() -> None:
