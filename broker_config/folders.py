@@ -9,6 +9,7 @@ Agent: ``agent.toml`` (settings), ``agent.key`` (secret), ``federation.toml`` (t
 ``<id>.request.toml`` (to the operator), ``admission.toml`` (from the operator), ``outbox/``.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,9 +174,17 @@ def load_roster_files(folder: Path) -> dict[str, RosterFile]:
 
     Raises:
         ConfigError: one of them is not what `admit` writes, or lies under another agent's name.
+        StateError: the folder is there and cannot be read: that revokes nobody.
     """
     found: dict[str, RosterFile] = {}
-    for path in sorted((folder / "roster").glob("*.toml")):
+    roster = folder / "roster"
+    try:
+        names = sorted(os.listdir(roster))
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise StateError(f"cannot read {roster}: {error.strerror}") from None
+    for path in (roster / name for name in names if name.endswith(".toml") and not name.startswith(".")):
         file = load(path, RosterFile)
         if path.stem != check_id(file.id):
             raise ConfigError(f"{path} holds agent {file.id!r}: the file must be called {file.id}.toml")

@@ -107,9 +107,12 @@ def hold(broker: Path) -> None:
     """Mark this process as the folder's broker, until it ends, whatever program it becomes.
 
     Raises:
-        StateError: another one is.
+        StateError: another one is, or the folder cannot be written.
     """
-    handle = os.open(broker / _PID, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(broker / _PID, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StateError(f"cannot write {broker / _PID}: {error.strerror}") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

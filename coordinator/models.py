@@ -147,12 +147,12 @@ def metadata_of(path: Path) -> dict[str, str]:
             if length > 100 << 20:
                 raise ValueError("the header's length is impossible")
             header: Any = json.loads(file.read(length))
-        plain: object = header.get("__metadata__", {})
+        plain = cast("dict[Any, Any]", header.get("__metadata__", {}))
+        return {str(key): str(value) for key, value in plain.items()}
     except FileNotFoundError:
         raise StateError(f"there is no {path}: the coordinator writes it with its first version") from None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise StateError(f"{path} is not a safetensors file: {error}") from None
-    return {str(key): str(value) for key, value in cast("dict[Any, Any]", plain).items()}
 
 
 def load(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -115,7 +115,8 @@ class Transfers:
             await self.forget(peer.id)
             self._receipts.put(peer, upload.wait(MOST_PATIENCE))
             return None
-        if self._uploads.get(peer.id) is not upload:
+        if self._uploads.get(peer.id) is not upload:  # forgotten meanwhile, its file with it
+            await self._environment.run(remove, upload.path)
             return None
         self._roster.answered(peer.id, _now())
         upload.touched = _now()

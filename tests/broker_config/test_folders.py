@@ -99,5 +99,11 @@ def test_roster_file_under_another_name_is_refused(tmp_path: Path) -> None:
         load_roster(federation)
 
 
+def test_roster_that_cannot_be_listed_is_no_empty_roster(tmp_path: Path) -> None:
+    (tmp_path / "roster").write_text("")
+    with pytest.raises(StateError, match="cannot read"):
+        load_roster(tmp_path)
+
+
 def test_roster_without_a_folder_is_empty(tmp_path: Path) -> None:
     assert load_roster(tmp_path) == {}

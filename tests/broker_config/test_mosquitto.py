@@ -168,6 +168,12 @@ def test_broker_that_crashed_leaves_nobody_to_signal(tmp_path: Path) -> None:
     assert not reload_broker(tmp_path)
 
 
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broker.pid").mkdir()
+    with pytest.raises(StateError, match=r"broker\.pid"):
+        hold(tmp_path)
+
+
 def test_folder_has_one_broker_at_a_time(tmp_path: Path) -> None:
     script = HOLDER.format(action="print('held', flush=True); sys.stdin.read()")
     with subprocess.Popen(

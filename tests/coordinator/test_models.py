@@ -72,6 +72,7 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
         b"",
         b"\xff" * 100,
         (5).to_bytes(8, "little") + b"[1,2]",
+        (20).to_bytes(8, "little") + b'{"__metadata__":[1]}',
         len(deep).to_bytes(8, "little") + deep,
     ):
         (tmp_path / "x.safetensors").write_bytes(junk)
