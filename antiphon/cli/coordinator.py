@@ -124,5 +124,5 @@ def _roles(source: Path) -> dict[str, str]:
     text = models.metadata_of(source).get("antiphon.roles", "{}")
     try:
         return msgspec.convert(json.loads(text), dict[str, str])
-    except ValueError:  # msgspec's errors are ValueErrors too
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
         raise ConfigError(f"{source}: its metadata antiphon.roles is not a map of names to roles") from None
