@@ -195,7 +195,10 @@ class Agent:
                 await outcomes.ask()
             except TransportError as error:
                 log.debug("ask was not sent: %s", error)
-            while unsettled() and line.now < again:
+            while True:
+                await outcomes.drop(version.run, pending=True)  # it was on its way to the disk at the end
+                if not unsettled() or line.now >= again:
+                    break
                 await line.bell.wait(again - line.now)
         if self._outbox.entries:
             log.warning("%d updates have no outcome", len(self._outbox.entries))

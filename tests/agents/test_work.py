@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from peer import Adder, Peer, Running, model
 
+from antiphon.agents import update
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.trainer import TrainingContext, TrainingResult
+from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs import announcements
 from antiphon.codecs.errors import ConfigError, StateError
@@ -133,6 +136,36 @@ def test_the_end_of_a_run_drops_what_was_never_received(tmp_path: Path) -> None:
                 await peer.until(lambda: bool(peer.offers))
                 await peer.announce(state="over")
                 async with asyncio.timeout(5):
+                    await running.task
+            assert not list((tmp_path / "outbox").iterdir())
+            assert agent.counters.rejected == 1
+
+    clock.run(story)
+
+
+def test_an_update_that_reaches_the_disk_after_the_end_of_its_run_is_dropped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def on_a_slow_disk(function: Any, *arguments: Any) -> Any:
+        if function is update.store:
+            await asyncio.sleep(5)
+        return function(*arguments)
+
+    def environment(**named: Any) -> Environment:
+        return replace(clock.virtual_environment(**named), run=on_a_slow_disk)
+
+    monkeypatch.setattr("peer.virtual_environment", environment)
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            trainer = Adder(model())
+            agent = peer.make_agent(trainer, tmp_path)
+            running = Running(agent)
+            async with running:
+                await peer.until(lambda: trainer.trained == [0])
+                await peer.announce(state="over")
+                async with asyncio.timeout(10):
                     await running.task
             assert not list((tmp_path / "outbox").iterdir())
             assert agent.counters.rejected == 1
