@@ -5,6 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from antiphon.coordinator.bases import SMALL, Bases
+from antiphon.coordinator.settings import Limits
+from antiphon.simulation.clock import run
+from tests.coordinator.house import running, settings
+from tests.coordinator.test_broadcast import chunked_versions
+from tests.coordinator.test_transfers import BIG
 
 
 def test_nothing_is_kept_when_nothing_is_needed(tmp_path: Path) -> None:
@@ -50,3 +55,20 @@ def test_version_that_a_waiting_update_needs_is_not_dropped(tmp_path: Path) -> N
     bases.add(5, np.zeros(SMALL, np.float32))
     assert not bases.keeps(0)
     assert bases.keeps(5)
+
+
+def test_fedasync_refuses_a_base_that_is_no_longer_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        chosen = settings(
+            preset="fedasync",
+            limits=Limits(frame=64 << 10, packet=64 << 10, base_bytes=2 << 20, intake_bytes=256 << 10),
+        )
+        async with running(tmp_path, chosen, initial=BIG) as house:
+            fast, slow = await house.join("fast"), await house.join("slow")
+            old = await slow.pull()
+            await chunked_versions(fast, 3)
+            offer, payloads = slow.make(old, np.zeros(old.schema.size, np.float32), inline=False)
+            await slow.offer(offer, payloads)
+            assert (await slow.until_told("refused")).reason == "base-gone"
+
+    run(main)
