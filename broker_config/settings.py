@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -76,7 +76,7 @@ def parse(values: dict[str, Any], kind: type[T], where: str) -> T:
     try:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_sentence(str(error))}") from None
+        raise ConfigError(f"{where}: {_sentence(str(error), kind)}") from None
     except ConfigError as error:  # from a Struct that refuses what its keys say together
         raise ConfigError(f"{where}: {error}") from None
 
@@ -108,9 +108,25 @@ def _struct(kind: Any) -> Any | None:
     return next((c for c in choices if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
 
 
-def _sentence(error: str) -> str:
-    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into one that names the key as TOML does."""
+def _sentence(error: str, kind: Any) -> str:
+    """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into one that names the key as TOML does.
+
+    A value that is none of a few words is told with them.
+    """
     found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", error, re.DOTALL)
     if found is None or not found[2]:
         return error
+    words = _words(kind, found[2].split("."))
+    wrong = found[1].removeprefix("Invalid enum value ")
+    if words and wrong != found[1]:
+        return f"{found[2]}: {wrong} is none of {', '.join(words)}"
     return f"{found[2]}: {found[1]}"
+
+
+def _words(kind: Any, path: list[str]) -> list[str]:
+    """Return the words that the key at ``path`` may be, if it is a `Literal`."""
+    for key in path:
+        struct = _struct(kind)
+        fields = {} if struct is None else {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
+        kind = fields.get(key)
+    return [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []

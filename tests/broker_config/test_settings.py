@@ -1,7 +1,7 @@
 """Configuration files: what is taken, and what the refusals say."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from antiphon.codecs.errors import ConfigError, StateError
 class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_versions: int = 0
     time_budget: float = 0.0
+    order: Literal["up", "down"] = "up"
 
 
 class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +65,7 @@ def test_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
         ("[end]\nmax_versions = '3'\n", "end.max_versions: Expected `int`, got `str`"),
         ("rate = 0\n", "rate: Expected `float` > 0"),
         ("preset = \n", "is not valid TOML"),
+        ("[end]\norder = 'left'\n", "end.order: 'left' is none of up, down"),
         ("end = 1\n", "end: Expected `object`"),
         ("[hints]\na = 1\nb = 2\n", "two hints are too many"),
     ],
