@@ -31,9 +31,16 @@ def broker(
     """
     invitation = load_invitation(folder / "federation.toml")
     expected = listening_port(invitation.broker)
+    scheme = invitation.broker.partition("://")[0]
+    if scheme != "mqtt":
+        print(
+            f"antiphon: agents were told {invitation.broker}: see that broker/mosquitto.conf has a listener "
+            f"for {scheme}; the plain one is for this machine",
+            file=sys.stderr,
+        )
     if port is None:
         port = expected
-    elif port != expected:
+    elif port != expected and scheme == "mqtt":
         print(f"antiphon: agents were told {invitation.broker}, this is port {port}", file=sys.stderr)
     program = None if embedded else find_mosquitto()
     if program is not None:

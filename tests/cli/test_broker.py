@@ -53,6 +53,17 @@ def test_other_port_is_taken_and_remarked_on(
     assert "agents were told mqtt://127.0.0.1:1883" in capsys.readouterr().err
 
 
+def test_listener_that_agents_were_told_and_that_is_for_people_to_make_is_named(
+    tmp_path: Path, calls: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation, port = make_federation(tmp_path, agents=()), free_port()
+    invitation = federation / "federation.toml"
+    invitation.write_text(invitation.read_text().replace("mqtt://127.0.0.1:1883", "mqtts://broker:8883"))
+    assert main(["broker", str(federation), "--port", str(port)]) == 0
+    assert "mosquitto.conf has a listener for mqtts" in capsys.readouterr().err
+    assert calls[0] == ("prepare", "/usr/sbin/mosquitto", federation, port, "127.0.0.1")
+
+
 def test_embedded_broker_runs_where_mosquitto_is_not(
     tmp_path: Path, calls: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
