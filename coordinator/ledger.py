@@ -114,7 +114,7 @@ class Ledger:
             return Outcome("received", digest)
         if (outcome := self._settled.get(key)) is not None:
             return outcome
-        if update.sequence <= self._marks.get(agent, {}).get(update.incarnation, -1):
+        if 1 <= update.sequence <= self._marks.get(agent, {}).get(update.incarnation, 0):
             return Outcome("settled")
         return None
 

@@ -48,6 +48,12 @@ def test_open_update_below_the_mark_is_still_open(tmp_path: Path) -> None:
     assert book.outcome("a", update(3)) == Outcome("settled")
 
 
+def test_sequence_that_no_update_may_have_is_never_known(tmp_path: Path) -> None:
+    book = ledger(tmp_path)
+    book.settle("a", update(5), Outcome("applied"))
+    assert book.outcome("a", update(0)) is None
+
+
 def test_incarnations_and_agents_are_told_apart(tmp_path: Path) -> None:
     book = ledger(tmp_path)
     book.settle("a", update(5), Outcome("applied"))
