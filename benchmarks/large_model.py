@@ -59,6 +59,7 @@ def main() -> None:
     )
     parser.add_argument("--parameters", type=int, default=75_000_000)
     parser.add_argument("--versions", type=int, default=2, help="versions to make after version 0")
+    parser.add_argument("--preset", default="fedasync", help="fedasync keeps bases too, so it takes most")
     parser.add_argument("--encoding", default="float32")
     parser.add_argument("--port", type=int, default=18830)
     parser.add_argument("--minutes", type=float, default=10.0, help="give up after so long")
@@ -74,7 +75,15 @@ def run(folder: Path, options: argparse.Namespace) -> None:
     trainer = ["--trainer", "large_model:large"]
     broker_url = f"mqtt://127.0.0.1:{options.port}"
     quiet(
-        "init", str(federation), "--name", "large", "--broker", broker_url, "--preset", "fedasync", *trainer
+        "init",
+        str(federation),
+        "--name",
+        "large",
+        "--broker",
+        broker_url,
+        "--preset",
+        options.preset,
+        *trainer,
     )
     quiet("agent", "init", "big", "--invitation", str(federation / "federation.toml"), "--folder", str(agent))
     quiet("admit", str(federation), str(agent / "big.request.toml"))
