@@ -174,14 +174,12 @@ def load_roster_files(folder: Path) -> dict[str, RosterFile]:
 
     Raises:
         ConfigError: one of them is not what `admit` writes, or lies under another agent's name.
-        StateError: the folder is there and cannot be read: that revokes nobody.
+        StateError: the folder is gone or cannot be read: that revokes nobody.
     """
     found: dict[str, RosterFile] = {}
     roster = folder / "roster"
     try:
         names = sorted(os.listdir(roster))
-    except FileNotFoundError:
-        return found
     except OSError as error:
         raise StateError(f"cannot read {roster}: {error.strerror}") from None
     for path in (roster / name for name in names if name.endswith(".toml") and not name.startswith(".")):

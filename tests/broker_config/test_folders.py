@@ -105,5 +105,6 @@ def test_roster_that_cannot_be_listed_is_no_empty_roster(tmp_path: Path) -> None
         load_roster(tmp_path)
 
 
-def test_roster_without_a_folder_is_empty(tmp_path: Path) -> None:
-    assert load_roster(tmp_path) == {}
+def test_roster_whose_folder_is_gone_is_no_empty_roster(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"cannot read .*roster"):
+        load_roster(tmp_path)
