@@ -7,7 +7,7 @@ Guaranteed: nothing that a peer or the broker sends ends it; it ends when `Coord
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from antiphon.codecs.errors import AntiphonError, ConfigError, StateError
 from antiphon.codecs.schema import model_digest
 from antiphon.coordinator import reporting, upkeep
 from antiphon.coordinator.aggregation.presets import build_rule
-from antiphon.coordinator.ending import why_over
+from antiphon.coordinator.ending import Report, mean_metric, why_over
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.ledger import Ledger
 from antiphon.coordinator.models import Model
@@ -100,10 +100,20 @@ class Coordinator:
         self._take_over, self._listen = take_over, listen
         self._finished = asyncio.Event()
         self._reason = ""
+        self._reports: Mapping[str, Report] = {}
 
     def stop(self) -> None:
         """End the run soon: nothing new is announced, nobody is left without a word."""
         self._finish("it was stopped")
+
+    def said_by(self, agents: Collection[str]) -> dict[str, float]:
+        """Return the means of the metrics that these agents' latest updates brought, weighted by examples.
+
+        For the operator's eyes: they travelled sealed.
+        """
+        reports = {agent: self._reports[agent] for agent in agents if agent in self._reports}
+        names = {name for report in reports.values() for name in report.metrics}
+        return {name: mean_metric(name, reports)[0] for name in sorted(names)}
 
     def _finish(self, reason: str) -> None:
         self._reason = self._reason or reason
@@ -151,6 +161,7 @@ class Coordinator:
             self._environment,
             status,
         )
+        self._reports = parts.reports
         if self._listen is not None:
             parts.events.listen(self._listen)
         await self._environment.run(_clean, self._folder)

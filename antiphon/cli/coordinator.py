@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,9 @@ from antiphon.coordinator import models
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
 from antiphon.coordinator.settings import CoordinatorSettings
+
+METRICS, LONGEST_NAME = 4, 30
+"""Metrics of a version that are shown, and letters of a name that still is."""
 
 
 def coordinator(
@@ -71,7 +75,9 @@ async def _serve(
             connector(place.address, environment.rng.spawn(1)[0]),
             environment,
             take_over=take_over,
-            listen=None if quiet else partial(say, lines),
+            listen=None
+            if quiet
+            else lambda event: say(lines, event, service.said_by(event.get("agents", ()))),
         )
         stop_on_signals(service.stop)
         try:
@@ -80,9 +86,9 @@ async def _serve(
             lines.flush()
 
 
-def say(lines: Condensed, event: dict[str, Any]) -> None:
+def say(lines: Condensed, event: dict[str, Any], metrics: Mapping[str, float] | None = None) -> None:
     """Print the events that people want to see, a line each unless they follow each other fast."""
-    line = sentence(event)
+    line = sentence(event, metrics or {})
     if line:
         match event["event"]:
             case "version":
@@ -94,8 +100,8 @@ def say(lines: Condensed, event: dict[str, Any]) -> None:
         lines.say(kind, f"{time.strftime('%H:%M:%S', time.localtime(event['timestamp']))} {line}")
 
 
-def sentence(event: dict[str, Any]) -> str:
-    """Return an event in words; empty for those that would only fill the screen."""
+def sentence(event: dict[str, Any], metrics: Mapping[str, float]) -> str:
+    """Return an event in words, a version with metrics; empty for those that would only fill the screen."""
     agent = event.get("agent", "")
     match event["event"]:
         case "started":
@@ -110,7 +116,10 @@ def sentence(event: dict[str, Any]) -> str:
                 f"{name} (τ {tau})"
                 for name, tau in zip(event["agents"], event["staleness"] or [0], strict=False)
             )
-            return f"version {event['version']}: {answers or 'the first'}"
+            # agents choose the names: none may format this screen, or fill it
+            names = [name for name in metrics if name.isprintable() and len(name) <= LONGEST_NAME][:METRICS]
+            said = "".join(f", {name} {metrics[name]:.4g}" for name in names)
+            return f"version {event['version']}: {answers or 'the first'}{said}"
         case "over" | "frozen" | "roster" | "disk":
             return f"{event['event']}: {' '.join(part for part in (agent, event.get('detail', '')) if part)}"
         case _:

@@ -144,7 +144,12 @@ def show(name: str, seen: Seen) -> None:
     numbers = seen.metrics.get(COORDINATOR, {})
     words = f"{own.get('state', '?')}, version {own.get('version', '?')}, run {str(own.get('run', '?'))[:8]}"
     console.print(_plain(f"Federation {name}: coordinator {words}"))
-    told = (f"{words} {_short(numbers[key])}" for key, words in TOLD.items() if key in numbers)
+    means = [key for key in sorted(numbers) if key.startswith("mean_") and len(key) <= 40][:4]  # made public
+    told = (
+        f"{words} {_short(numbers[key])}"
+        for key, words in {**TOLD, **{key: key.replace("_", " ", 1) for key in means}}.items()
+        if key in numbers
+    )
     console.print(_plain(", ".join(told)))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("agent", "state", "activity"):

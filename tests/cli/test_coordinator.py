@@ -32,7 +32,13 @@ from antiphon.coordinator.service import Summary
     ],
 )
 def test_events_are_told_in_words(event: dict[str, Any], words: str) -> None:
-    assert coordinator.sentence(event) == words
+    assert coordinator.sentence(event, {}) == words
+
+
+def test_version_is_told_with_what_agents_said_of_it_but_not_as_they_please() -> None:
+    event = {"event": "version", "version": 3, "agents": ["a"], "staleness": [0]}
+    said = {"\x1b[2J": 1.0, "l" * 31: 1.0, "loss": 0.123456, "m": 1.0, "n": 2.0, "o": 3.0, "p": 4.0}
+    assert coordinator.sentence(event, said) == "version 3: a (τ 0), loss 0.1235, m 1, n 2, o 3"
 
 
 def test_dull_events_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,10 +63,11 @@ def test_message_that_is_too_large_or_of_nobody_is_left_out() -> None:
 def test_table_names_coordinator_agents_and_influence(capsys: pytest.CaptureFixture[str]) -> None:
     seen = Seen()
     seen.status = {"coordinator": STATUS, "a": {"state": "online", "activity": "[b]x"}}
-    seen.metrics = {"coordinator": METRICS, "a": {"updates_sent": 4}}
+    seen.metrics = {"coordinator": {**METRICS, "mean_loss": 0.12345}, "a": {"updates_sent": 4}}
     show("credit", seen)
     said = capsys.readouterr().out
     assert "version 3" in said
+    assert "mean loss 0.123" in said
     assert "25.0 %" in said
     assert "[b]x" in said  # peers cannot format our screen
 

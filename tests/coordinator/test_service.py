@@ -160,7 +160,9 @@ def test_target_metric_of_two_agents_ends_the_run(tmp_path: Path) -> None:
         house = House(tmp_path)
         end = End(target_metric="auc", target_value=0.8, linger=0.1)
         chosen = settings(end=end, metrics=Metrics(public=("auc",)))
-        task = asyncio.create_task(house.coordinator(chosen).run())
+        coordinator = house.coordinator(chosen)
+        assert coordinator.said_by(["one"]) == {}
+        task = asyncio.create_task(coordinator.run())
         one, two = await house.join("one"), await house.join("two")
         await one.answer(metrics={"auc": 0.9})
         await asyncio.sleep(3)
@@ -170,6 +172,8 @@ def test_target_metric_of_two_agents_ends_the_run(tmp_path: Path) -> None:
         assert "auc" in summary.reason
         metrics = json.loads(house.broker.retained[house.topics.metrics("coordinator")])
         assert metrics["mean_auc"] == pytest.approx(0.85)
+        assert coordinator.said_by(["one", "two", "nobody"]) == {"auc": pytest.approx(0.85)}
+        assert coordinator.said_by(["two"]) == {"auc": 0.8}
         for peer in house.tasks:
             peer.cancel()
 
