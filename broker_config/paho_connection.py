@@ -196,6 +196,10 @@ class PahoConnection:
 
     def _judge(self, answer: Answer) -> None:
         """What a connection without a session means for the next try."""
+        if answer.code == UNSUPPORTED_PROTOCOL and self._history.protocol == 5:
+            # many brokers speak only the older version: no reason to alarm anybody
+            self._history = reconnect.unknown_protocol(self._history)
+            return
         self._complain(answer.reason)
         if answer.code is None:
             self._history = reconnect.closed_early(self._history)

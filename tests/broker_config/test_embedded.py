@@ -11,8 +11,10 @@ from amqtt.session import Session
 from federations import PATIENCE, broker_process, check_rules, make_federation
 from mosquitto import free_port
 
+from antiphon.broker_config.connection import BrokerAddress, Connected
 from antiphon.broker_config.embedded import Gate, ReplayedReader, listen
 from antiphon.broker_config.folders import load_passwords
+from antiphon.broker_config.paho_connection import connector
 from antiphon.codecs.errors import StateError
 
 
@@ -32,6 +34,23 @@ def test_embedded_broker_keeps_the_rules(tmp_path: Path) -> None:
     federation, port = make_federation(tmp_path, "site/"), free_port()
     with broker_process(federation, port, "--embedded"):
         asyncio.run(check_rules(tmp_path, port, "site/"))
+
+
+def test_older_protocol_is_spoken_without_a_word_of_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    federation, port = make_federation(tmp_path), free_port()
+    where = BrokerAddress(f"mqtt://127.0.0.1:{port}", "admin", load_passwords(federation).monitors["admin"])
+
+    async def main() -> None:
+        async with asyncio.timeout(60), connector(where)("admin", None) as connection:
+            connected = await anext(connection.events())
+            assert isinstance(connected, Connected)
+            assert connected.protocol == 4
+
+    with broker_process(federation, port, "--embedded"):
+        asyncio.run(main())
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_embedded_broker_leaves_cleanly_and_quietly_on_sigterm(tmp_path: Path) -> None:
