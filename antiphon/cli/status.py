@@ -159,9 +159,10 @@ def show(name: str, seen: Seen) -> None:
     for agent in sorted((seen.status.keys() | seen.metrics.keys()) - {COORDINATOR}):
         state, mine = seen.status.get(agent, {}), seen.metrics.get(agent, {})
         share = numbers.get(f"influence_{agent}")
-        cells = [agent, state.get("state", "?"), state.get("activity", "")]
+        said = state.get("state", "?")
+        cells = [agent, said, "" if said in ("offline", "lost") else state.get("activity", "")]
         cells += [
-            mine.get(key, "")
+            "" if mine.get(key) == -1 else mine.get(key, "")
             for key in ("version_trained", "updates_sent", "updates_applied", "updates_rejected")
         ]
         cells.append(f"{100 * share:.1f} %" if isinstance(share, (int, float)) else "")

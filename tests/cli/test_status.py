@@ -78,11 +78,11 @@ def test_long_ids_leave_every_column_whole_in_a_pipe(capsys: pytest.CaptureFixtu
     seen.status = {"coordinator": STATUS, agent: {"state": "offline", "activity": "training"}}
     seen.metrics = {
         "coordinator": {"staleness_mean": "1", f"influence_{agent}": 0.5},
-        agent: {"updates_sent": 10**7},
+        agent: {"updates_sent": 10**7, "version_trained": -1},
     }
     show("credit", seen)
     said = capsys.readouterr().out
-    assert f"{agent} offline training" in " ".join(said.split())
+    assert f"{agent} offline 10000000 50.0 %" in " ".join(said.split())  # what it last did is over
     assert "…" not in said
 
 
