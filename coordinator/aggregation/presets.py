@@ -16,7 +16,7 @@ from antiphon.codecs.errors import ConfigError
 from antiphon.coordinator.aggregation.anchor import Current
 from antiphon.coordinator.aggregation.combine import LATER
 from antiphon.coordinator.aggregation.examples import Shares
-from antiphon.coordinator.aggregation.rule import AXES, Rule, check, kind_of
+from antiphon.coordinator.aggregation.rule import AXES, Rule, check, kind_of, sentence
 from antiphon.coordinator.aggregation.staleness import Constant, Polynomial
 from antiphon.coordinator.aggregation.step import Adagrad, Adam, Add, Yogi
 from antiphon.coordinator.aggregation.trigger import Deadline, Every, Quorum, Size, Updates
@@ -95,7 +95,8 @@ def build_rule(preset: str, overrides: Mapping[str, object]) -> Rule:
     asked = _spread(overrides)
     if "fairness" in asked and "staleness" not in asked and _names_kind(asked["fairness"]) != "none":
         asked = {**asked, "staleness": {"kind": "constant"}}
-    chosen = {axis: _choose(axis, getattr(rule, axis), numbers) for axis, numbers in asked.items()}
+    written = {".".join(SHORTHANDS[key]): key for key in overrides if key in SHORTHANDS}
+    chosen = {axis: _choose(axis, getattr(rule, axis), numbers, written) for axis, numbers in asked.items()}
     rule = check(msgspec.structs.replace(rule, **chosen), asked=set(asked))
     if "alpha" in overrides and not isinstance(rule.anchor, Current):
         raise ConfigError('aggregation: alpha is the rate of anchor = "current"; here the rate is eta')
@@ -131,7 +132,7 @@ def _names_kind(numbers: Mapping[str, object]) -> str:
     return str(numbers.get("kind", "none")).replace("_", "-")
 
 
-def _choose(axis: str, current: object, numbers: Mapping[str, object]) -> object:
+def _choose(axis: str, current: object, numbers: Mapping[str, object], written: Mapping[str, str]) -> object:
     """One axis: the preset's choice with these numbers, or another kind's defaults with these."""
     kinds = _kinds(axis)
     before: dict[str, object] = msgspec.to_builtins(current)
@@ -152,7 +153,7 @@ def _choose(axis: str, current: object, numbers: Mapping[str, object]) -> object
     try:
         return msgspec.convert({**base, **numbers, "kind": kind}, type=cast("type[Any]", AXES[axis]))
     except msgspec.ValidationError as error:
-        raise ConfigError(f'aggregation: {axis} = "{kind}": {error}') from None
+        raise ConfigError(sentence(str(error), f"{axis}.", written)) from None
 
 
 def _check_deadline(deadline: object) -> None:

@@ -84,6 +84,27 @@ def kind_of(choice: object) -> str:
     return str(msgspec.to_builtins(choice)["kind"])
 
 
+def sentence(error: str, prefix: str = "", written: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Say what is wrong with a setting by the name that it has in ``coordinator.toml``.
+
+    Args:
+        error: msgspec's words, such as "Expected `int` >= 1 - at `$.k`".
+        prefix: before the path in them: the axis and a dot.
+        written: how a person wrote a path, where not like this: a shorthand.
+    """
+    words, _, path = error.partition(" - at `$")
+    path = (prefix + path.rstrip("`").lstrip(".")).rstrip(".")
+    whole = next((name for name in written if path == name or path.startswith(name + ".")), "")
+    path = written.get(whole, "") + path[len(whole) :]
+    wrong = words.removeprefix("Invalid enum value ")
+    if wrong != words:  # the one setting of words and numbers is K
+        words = f'{wrong} is neither a whole number nor "auto"'
+    missing = words.removeprefix("Object missing required field ")
+    if missing != words:
+        words = f"{missing} must be set"
+    return f"aggregation.{path}: {words}"
+
+
 def check(rule: Rule, asked: Collection[str] = ()) -> Rule:
     """Return the rule if it runs.
 
@@ -97,7 +118,7 @@ def check(rule: Rule, asked: Collection[str] = ()) -> Rule:
     try:
         msgspec.convert(msgspec.to_builtins(rule), Rule)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"aggregation: {error}") from None
+        raise ConfigError(sentence(str(error))) from None
     kinds = {axis: kind_of(getattr(rule, axis)) for axis in AXES}
     changes = min((_changes(row, kinds) for row in ROWS), key=lambda change: _cost(change, asked))
     if changes:

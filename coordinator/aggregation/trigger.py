@@ -29,7 +29,7 @@ class Deadline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         """Refuse bounds of which one would silently win."""
         if self.least > self.most:
-            raise ValueError(f"deadline: least ({self.least:g} s) is more than most ({self.most:g} s)")
+            raise ValueError(f"least ({self.least:g} s) is more than most ({self.most:g} s)")
 
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=100_000)] | Literal["auto"]
