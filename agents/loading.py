@@ -29,11 +29,7 @@ def load_trainer(reference: str, arguments: Mapping[str, object]) -> Trainer:
             made lacks a method.
         TrainerError: The module or the factory raised.
     """
-    module, colon, name = reference.partition(":")
-    if not (module and colon and name):
-        raise ConfigError(
-            f"--trainer {reference!r}: write package.module:factory, for example mybank:Trainer"
-        )
+    module, name = split_reference(reference)
     factory = _factory(module, name)
     _check_arguments(reference, factory, arguments)
     try:
@@ -43,6 +39,20 @@ def load_trainer(reference: str, arguments: Mapping[str, object]) -> Trainer:
     except Exception as error:
         raise TrainerError(f"{reference} failed: {_words(error)}") from error
     return check_trainer(reference, trainer)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Return the module and the factory that ``package.module:factory`` names, without looking for them.
+
+    Raises:
+        ConfigError: It is not of that form.
+    """
+    module, _, name = reference.partition(":")
+    if not (module and name):
+        raise ConfigError(
+            f"--trainer {reference!r}: write package.module:factory, for example mybank:Trainer"
+        )
+    return module, name
 
 
 def check_trainer(what: str, trainer: object) -> Trainer:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from antiphon.agents.loading import split_reference
 from antiphon.broker_config.documents import load_request
 from antiphon.broker_config.provisioning import fingerprint, init_agent
 
@@ -26,6 +27,8 @@ def agent_init(
 
     Example: antiphon agent init alice --invitation federation/federation.toml --trainer mine:Mine
     """
+    if trainer:
+        split_reference(trainer)  # its module may be of another host: the form is all there is to check
     place = folder or Path(id)
     request = init_agent(place, id, invitation, trainer, broker)
     print(

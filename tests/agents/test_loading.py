@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.agents.loading import check_trainer, load_trainer
+from antiphon.agents.loading import check_trainer, load_trainer, split_reference
 from antiphon.codecs.errors import ConfigError, TrainerError
 
 GOOD = """
@@ -76,3 +76,10 @@ def test_what_is_wrong_is_said(
 def test_an_object_can_be_checked_without_loading() -> None:
     with pytest.raises(ConfigError, match="what you gave gave a int"):
         check_trainer("what you gave", 3)
+
+
+@pytest.mark.parametrize("reference", ["nonsense", "module:", ":factory", ""])
+def test_a_reference_is_a_module_and_a_factory(reference: str) -> None:
+    assert split_reference("package.module:Shop.make") == ("package.module", "Shop.make")
+    with pytest.raises(ConfigError, match=r"write package\.module:factory"):
+        split_reference(reference)

@@ -154,6 +154,14 @@ def test_agent_with_a_reserved_id_is_told_the_rule(capsys: pytest.CaptureFixture
     assert "'admin' is reserved" in capsys.readouterr().err
 
 
+def test_agent_with_a_trainer_of_another_form_is_not_made(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["init", "fed", "--name", "credit"])
+    words = ["agent", "init", "bank-1", "--invitation", "fed/federation.toml", "--trainer", "nonsense"]
+    assert main(words) == 2
+    assert "--trainer 'nonsense': write package.module:factory" in capsys.readouterr().err
+    assert not Path("bank-1").exists()
+
+
 def test_arguments_are_json_where_they_can_be() -> None:
     words = ["n=3", "rate=0.5", "on=true", "name=x", "path=a=b", 'text="3"', "empty="]
     assert read_arguments(words) == {
