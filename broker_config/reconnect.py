@@ -98,7 +98,8 @@ def refused(history: History, limits: Limits, who: str, reason: str) -> History:
     if history.refusals + 1 >= limits.refusals:
         raise ConfigError(
             f"the broker refused {who} {limits.refusals} times ({reason}): "
-            "check user name and password, and that the broker has read its password file since"
+            "check user name and password, and that the broker has read its password file since; "
+            "an agent that was admitted again needs its new admission.toml, the one before is void"
         )
     return replace(failed(history), refusals=history.refusals + 1)
 

@@ -65,7 +65,9 @@ def test_refused_credentials_end_it_after_three_in_a_row() -> None:
     history = reconnect.begin(5)
     for _ in range(2):
         history = reconnect.refused(history, LIMITS, "'bank-1'", "Not authorized")
-    with pytest.raises(ConfigError, match=r"refused 'bank-1' 3 times \(Not authorized\): check user name"):
+    with pytest.raises(
+        ConfigError, match=r"refused 'bank-1' 3 times \(Not authorized\): check user name.*new admission"
+    ):
         reconnect.refused(history, LIMITS, "'bank-1'", "Not authorized")
     history = reconnect.accepted(history)
     assert reconnect.refused(history, LIMITS, "'bank-1'", "Not authorized").refusals == 1
