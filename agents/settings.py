@@ -5,7 +5,7 @@ This module knows no file: `antiphon.broker_config.settings.load` reads them.
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,22 +13,24 @@ from antiphon.codecs.errors import ConfigError
 from antiphon.codecs.sealing import SecretKey
 
 Encoding = Literal["lossless", "float64", "float32", "float16", "bfloat16", "int8"]
+Bytes = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=1e8)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What others, or a long outage, could push against."""
 
-    announcement: int = 16 << 20
+    announcement: Bytes = 16 << 20
     """Bytes of an announcement; a small model is inside."""
-    schema: int = 4 << 20
+    schema: Bytes = 4 << 20
     """Bytes of a model's schema."""
-    model: int = 8 << 30
+    model: Bytes = 8 << 30
     """Bytes of a model's vector."""
-    frame: int = 16 << 20
+    frame: Bytes = 16 << 20
     """Bytes of one sealed frame from the coordinator."""
-    outbox: int = 4 << 30
+    outbox: Bytes = 4 << 30
     """Bytes of updates on disk that the coordinator has not got yet; then training waits."""
-    spare: int = 64 << 20
+    spare: Annotated[int, msgspec.Meta(ge=0)] = 64 << 20
     """Bytes that stay free on the outbox's disk."""
     backlog: int = 2
     """Trained updates that the coordinator has not got yet; then training waits."""
@@ -46,21 +48,21 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Timers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Waits in seconds; ``docs/protocol.md`` section 9 says what each is for."""
 
-    rto: float = 2.0
-    longest_rto: float = 60.0
-    longest_rto_offline: float = 300.0
-    ask: float = 600.0
-    silence: float = 3.0
-    absent: float = 10.0
-    pulling: float = 30.0
-    pull: float = 3600.0
-    key: float = 2.0
-    longest_key: float = 300.0
-    frozen: float = 600.0
-    retry: float = 5.0
+    rto: Seconds = 2.0
+    longest_rto: Seconds = 60.0
+    longest_rto_offline: Seconds = 300.0
+    ask: Seconds = 600.0
+    silence: Seconds = 3.0
+    absent: Seconds = 10.0
+    pulling: Seconds = 30.0
+    pull: Seconds = 3600.0
+    key: Seconds = 2.0
+    longest_key: Seconds = 300.0
+    frozen: Seconds = 600.0
+    retry: Seconds = 5.0
     """After a trainer or a disk failed; doubles."""
-    longest_retry: float = 300.0
-    settle: float = 30.0
+    longest_retry: Seconds = 300.0
+    settle: Seconds = 30.0
     """For the last outcomes after the run is over; then the agent leaves."""
 
 

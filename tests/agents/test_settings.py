@@ -1,5 +1,7 @@
 """What an agent's settings refuse."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -16,6 +18,22 @@ def test_limits_that_could_not_work_are_named(limits: dict[str, int]) -> None:
 @pytest.mark.parametrize("plain", [{"encodng": "int8"}, {"encoding": "int4"}, {"timers": {"rtt": 1}}])
 def test_unknown_keys_and_values_are_refused(plain: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(plain, AgentSettings)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"timers": {"rto": 0}},
+        {"timers": {"rto": float("nan")}},
+        {"timers": {"retry": float("inf")}},
+        {"limits": {"outbox": 0}},
+        {"limits": {"spare": -1}},
+    ],
+)
+def test_timers_and_limits_that_could_not_work_are_refused_with_their_name(plain: dict[str, Any]) -> None:
+    key = next(iter(next(iter(plain.values()))))
+    with pytest.raises(msgspec.ValidationError, match=key):
         msgspec.convert(plain, AgentSettings)
 
 
