@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from rich.console import Console
 
+from antiphon.broker_config.mosquitto import find_mosquitto
 from antiphon.codecs.errors import ConfigError
 from antiphon.demo.credit import credit
 from antiphon.demo.digits import digits
@@ -85,8 +86,10 @@ def introduce(console: Console, stage: Stage) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     say(f"{problem.title}")
+    banks = f"{len(problem.banks)} {problem.holder}s"
+    broker = "the embedded one" if stage.embedded or find_mosquitto() is None else "mosquitto"
     say(
-        f"A broker, a coordinator and {len(problem.banks)} {problem.holder}s are processes of their own;\n"
+        f"A broker ({broker}), a coordinator and {banks} are processes of their own;\n"
         f"each {problem.holder} sees its own rows only."
     )
     for id, part in parts.items():
