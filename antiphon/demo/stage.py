@@ -5,6 +5,7 @@ send by mail (invitation, request, admission) is copied from folder to folder.
 """
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ class Stage:
     def look(self) -> str:
         """The command with which anybody on this machine can look at every topic."""
         return (
-            f"mosquitto_sub -h 127.0.0.1 -p {self.port} -u {MONITOR} -P {quote_shell(self.monitor)} -v -t '#'"
+            f"mosquitto_sub -h 127.0.0.1 -p {self.port} -u {MONITOR} -P {shlex.quote(self.monitor)} -v -t '#'"
         )
 
     @property
@@ -129,11 +130,6 @@ class Stage:
         banks = self.problem.banks
         slow = f"{SLOWNESS:.0f} x slower"
         return {banks[SLOW].id: slow, banks[KILLED].id: "killed", banks[LATE].id: "joins late"}
-
-
-def quote_shell(text: str) -> str:
-    """Return a password so that a shell takes it for one word, also when it starts with a hyphen."""
-    return f"'{text}'" if not text.isalnum() else text
 
 
 def clear(folder: Path) -> Path:

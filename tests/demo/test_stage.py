@@ -24,7 +24,6 @@ from antiphon.demo.stage import (
     clear,
     coordinator_toml,
     prepare,
-    quote_shell,
     save_summary,
 )
 
@@ -97,7 +96,6 @@ def test_command_to_look_is_one_that_a_shell_takes(made: Stage) -> None:
     assert words[:5] == ["mosquitto_sub", "-h", "127.0.0.1", "-p", "18830"]
     assert words[5:] == ["-u", "monitor", "-P", password, "-v", "-t", "#"]
     assert password not in repr(made)
-    assert quote_shell("abc") == "abc"
 
 
 def test_demo_replaces_its_own_folder_and_no_other(tmp_path: Path) -> None:
