@@ -1,0 +1,1 @@
+"""The coordinator: takes in sealed updates, merges them as they come, publishes signed versions."""
