@@ -26,11 +26,6 @@ class Traffic:
     raw: int
     sealed: float
 
-    @property
-    def fixed(self) -> float:
-        """Bytes of a sealed update that do not depend on the model's size, at most."""
-        return max(0.0, self.sealed - self.raw)
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
