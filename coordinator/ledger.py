@@ -170,6 +170,6 @@ class Ledger:
             "digest": model.digest.hex(),
             "run": run.hex(),
             "term": str(self.term),
-            "antiphon.roles": models.roles_as_json(model.schema),
+            models.ROLES_KEY: models.roles_as_json(model.schema),
         }
         models.write(self.model_path, model, about, sync=self._sync)

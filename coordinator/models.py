@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from antiphon.codecs.digests import little_endian
-from antiphon.codecs.errors import StateError
+from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.schema import ROLES, Schema
 
 Vector = npt.NDArray[Any]
+
+ROLES_KEY = "antiphon.roles"
+"""Where a file's metadata has the tensors' roles, as JSON."""
 
 SAFETENSORS_NAMES = {
     "bool": "BOOL",
@@ -153,6 +157,23 @@ def metadata_of(path: Path) -> dict[str, str]:
         raise StateError(f"there is no {path}: the coordinator writes it with its first version") from None
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise StateError(f"{path} is not a safetensors file: {error}") from None
+
+
+def roles_of(path: Path) -> dict[str, str]:
+    """Return the tensors' roles that a safetensors file names; none in a file of another kind or program.
+
+    Raises:
+        StateError: There is no such file, or it is not what its name says.
+        ConfigError: What it says under ``antiphon.roles`` is no map.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    if not path.exists():
+        raise StateError(f"there is no {path}")
+    try:
+        return msgspec.json.decode(metadata_of(path).get(ROLES_KEY, "{}"), type=dict[str, str])
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
+        raise ConfigError(f"{path}: its metadata {ROLES_KEY} is not a map of names to roles") from None
 
 
 def load(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -1,7 +1,6 @@
 """``antiphon coordinator``: run a federation's coordinator until it is stopped or the run is over."""
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from antiphon.cli.common import stop_on_signals
 from antiphon.cli.condensed import Condensed
 from antiphon.codecs.errors import ConfigError
 from antiphon.coordinator import models
+from antiphon.coordinator.aggregation.presets import build_rule
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
 from antiphon.coordinator.settings import CoordinatorSettings
@@ -44,15 +44,25 @@ def coordinator(
     Ctrl-C or SIGTERM stops it cleanly; a run that reached an end that coordinator.toml sets stops by itself.
     """
     place, settings = open_federation(folder, CoordinatorSettings)
+    _refuse_wrong(settings, folder / "coordinator.toml")
     source = initial or place.initial
     if source is not None:
-        settings = msgspec.structs.replace(settings, roles={**_roles(source), **settings.roles})
+        settings = msgspec.structs.replace(settings, roles={**models.roles_of(source), **settings.roles})
     summary = asyncio.run(_serve(place, settings, source, take_over=take_over, quiet=quiet))
     print(
         f"ended: {summary.reason}; version {summary.version}, {summary.applied} updates applied, "
         f"{summary.rejected} rejected"
         + (f"; the model is in {summary.model}" if summary.version >= 0 else "")
     )
+
+
+def _refuse_wrong(settings: CoordinatorSettings, file: Path) -> None:
+    """Refuse what the service would, with the name of the file in which a person finds it."""
+    try:
+        settings.check()
+        build_rule(settings.preset, settings.aggregation)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 async def _serve(
@@ -124,14 +134,3 @@ def sentence(event: dict[str, Any], metrics: Mapping[str, float]) -> str:
             return f"{event['event']}: {' '.join(part for part in (agent, event.get('detail', '')) if part)}"
         case _:
             return ""
-
-
-def _roles(source: Path) -> dict[str, str]:
-    """Return the roles that a trainer gave its tensors, which travel in the file's metadata."""
-    if source.suffix != ".safetensors":
-        return {}
-    text = models.metadata_of(source).get("antiphon.roles", "{}")
-    try:
-        return msgspec.convert(json.loads(text), dict[str, str])
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
-        raise ConfigError(f"{source}: its metadata antiphon.roles is not a map of names to roles") from None

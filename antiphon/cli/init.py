@@ -90,6 +90,6 @@ def _make_initial(source: str, arguments: list[str], ready: Path) -> None:
 
 
 def _roles_in(ready: Path) -> dict[str, str]:
-    from antiphon.cli.initial import read_roles
+    from antiphon.coordinator.models import roles_of
 
-    return read_roles(ready)
+    return roles_of(ready)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import msgspec
 import numpy as np
 
 from antiphon.agents.loading import load_trainer
 from antiphon.codecs.errors import AntiphonError, ConfigError, SchemaError, StateError, TrainerError
 from antiphon.codecs.schema import infer
+from antiphon.coordinator.models import ROLES_KEY, roles_of
 
 
 def write_initial(source: str, target: Path, arguments: Mapping[str, object]) -> None:
@@ -38,7 +38,7 @@ def write_initial(source: str, target: Path, arguments: Mapping[str, object]) ->
         raise ConfigError(f"{source} gives no usable model: {error}") from None
     save = import_module("safetensors.numpy").save_file
     whole = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in params.items()}
-    save(whole, target, metadata={"antiphon.roles": json.dumps(dict(roles or {}))})
+    save(whole, target, metadata={ROLES_KEY: json.dumps(dict(roles or {}))})
 
 
 def read_arguments(words: Sequence[str]) -> dict[str, object]:
@@ -97,20 +97,7 @@ def _from_safetensors(path: Path) -> tuple[dict[str, Any], Any]:
     opened: Any = safetensors.safe_open(path, framework="numpy")
     with opened as file:
         names: list[str] = list(file.keys())
-        return {name: file.get_tensor(name) for name in names}, read_roles(path)
-
-
-def read_roles(path: Path) -> dict[str, str]:
-    """Return the roles that `write_initial` put into a safetensors file; none in anybody else's."""
-    import safetensors
-
-    opened: Any = safetensors.safe_open(path, framework="numpy")
-    with opened as file:
-        metadata: dict[str, str] = file.metadata() or {}
-    try:
-        return msgspec.json.decode(metadata.get("antiphon.roles", "{}"), type=dict[str, str])
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{path}: its metadata antiphon.roles is not a map of names to roles") from None
+        return {name: file.get_tensor(name) for name in names}, roles_of(path)
 
 
 if __name__ == "__main__":

@@ -100,11 +100,28 @@ def test_run_starts_with_the_folders_model_and_its_roles(
     assert "version 5, 7 updates applied, 1 rejected; the model is in m" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["nothing.npz", "nothing.safetensors"])
 def test_initial_file_that_is_missing_is_one_sentence(
-    federation: Path, capsys: pytest.CaptureFixture[str]
+    federation: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert main(["coordinator", str(federation), "--initial", "nothing.npz"]) == 2
-    assert "nothing.npz" in capsys.readouterr().err
+    assert main(["coordinator", str(federation), "--initial", name]) == 2
+    assert capsys.readouterr().err == f"antiphon: there is no {name}\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong", "sentence"),
+    [
+        ("aggregation", 'k = "three"', "aggregation.k: 'three' is neither"),
+        ("limits", "offer = 600000", "limits.offer is larger than limits.frame"),
+    ],
+)
+def test_settings_that_name_no_run_are_refused_with_their_file(
+    federation: Path, capsys: pytest.CaptureFixture[str], section: str, wrong: str, sentence: str
+) -> None:
+    file = federation / "coordinator.toml"
+    file.write_text(file.read_text().replace(f"[{section}]\n", f"[{section}]\n{wrong}\n"))
+    assert main(["coordinator", str(federation)]) == 2
+    assert f"{file}: {sentence}" in capsys.readouterr().err
 
 
 def test_folder_without_a_federation_says_how_to_make_one(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
-from antiphon.codecs.errors import StateError
+from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.schema import infer, model_digest
 from antiphon.coordinator import models
 from antiphon.coordinator.models import Model
@@ -94,3 +94,18 @@ def test_file_of_another_program_has_no_metadata(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="cannot write"):
         models.write(tmp_path / "none" / "m.safetensors", model(PARAMS), {}, sync=False)
+
+
+def test_roles_are_read_where_a_file_names_them(tmp_path: Path) -> None:
+    save_file({"w": np.ones(1)}, tmp_path / "own.safetensors", metadata={models.ROLES_KEY: '{"w": "keep"}'})
+    save_file({"w": np.ones(1)}, tmp_path / "foreign.safetensors")
+    assert models.roles_of(tmp_path / "own.safetensors") == {"w": "keep"}
+    assert models.roles_of(tmp_path / "foreign.safetensors") == {}
+    assert models.roles_of(tmp_path / "any.npz") == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"w": 1}', "[" * 100_000])
+def test_roles_that_are_no_map_of_names_are_refused(tmp_path: Path, text: str) -> None:
+    save_file({"w": np.ones(1)}, tmp_path / "odd.safetensors", metadata={models.ROLES_KEY: text})
+    with pytest.raises(ConfigError, match="not a map of names to roles"):
+        models.roles_of(tmp_path / "odd.safetensors")
