@@ -2,8 +2,7 @@
 
 Every answer of the broker is awaited through a future of our own: paho's ``wait_for_publish`` can deadlock in
 callbacks, and a refused PUBACK still reads as published there. A message keeps its place in its lane until
-the
-broker has answered, even if nobody waits for the answer any more: paho still holds it.
+the broker has answered, even if nobody waits for the answer any more: paho still holds it.
 """
 
 import asyncio
