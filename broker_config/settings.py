@@ -111,8 +111,11 @@ def _struct(kind: Any) -> Any | None:
 def _sentence(error: str, kind: Any) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.a.b`" into one that names the key as TOML does.
 
-    A value that is none of a few words is told with them.
+    A value that is none of a few words is told with them; a key that must be there is named whole.
     """
+    missing = re.fullmatch(r"Object missing required field `(.*?)`(?: - at `\$\.(.*)`)?", error)
+    if missing is not None:
+        return f"{f'{missing[2]}.' if missing[2] else ''}{missing[1]} is missing"
     found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", error, re.DOTALL)
     if found is None or not found[2]:
         return error

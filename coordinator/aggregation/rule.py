@@ -101,7 +101,7 @@ def sentence(error: str, prefix: str = "", written: Mapping[str, str] = MappingP
         words = f'{wrong} is neither a whole number nor "auto"'
     missing = words.removeprefix("Object missing required field ")
     if missing != words:
-        words = f"{missing} must be set"
+        return f"aggregation.{path}.{missing.strip('`')} is missing"
     return f"aggregation.{path}: {words}"
 
 

@@ -101,7 +101,7 @@ def test_fairness_makes_staleness_constant_unless_both_are_set() -> None:
         ("fedbuff", {"eta": 1.0, "step": {"eta": 2.0}}, "eta is set twice"),
         ("fedasync", {"eta": 1.0, "alpha": 0.5}, "alpha is set twice|eta is set twice"),
         ("fedbuff", {"alpha": 0.5}, "here the rate is eta"),
-        ("fedbuff", {"examples": "bounded"}, r"aggregation\.examples: `reference` must be set$"),
+        ("fedbuff", {"examples": "bounded"}, r"aggregation\.examples\.reference is missing$"),
         ("fedasync", {"step": "adam"}, r'nearest that runs has anchor = "base"'),
         ("fedavg", {"fairness": "inverse-rate"}, r'nearest that runs has examples = "none"'),
         ("fedbuff", {"examples": "shares"}, r'nearest that runs has trigger = "quorum"'),

@@ -89,11 +89,17 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_required_key_that_is_missing_is_named(tmp_path: Path) -> None:
+    class Place(msgspec.Struct, frozen=True):
+        url: str
+
     class Strict(msgspec.Struct, frozen=True):
         id: str
+        inner: Place
 
-    with pytest.raises(ConfigError, match="missing required field `id`"):
+    with pytest.raises(ConfigError, match=r"settings\.toml: id is missing$"):
         load(_file(tmp_path, ""), Strict)
+    with pytest.raises(ConfigError, match=r"settings\.toml: inner\.url is missing$"):
+        load(_file(tmp_path, 'id = "x"\n[inner]\n'), Strict)
 
 
 def test_one_file_may_hold_two_values(tmp_path: Path) -> None:
