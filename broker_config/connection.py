@@ -1,7 +1,7 @@
 """The connection to a broker, as the services see it: one small interface, fulfilled over several brokers.
 
-`antiphon.broker_config.paho_connection` fulfils it over a real broker, `antiphon.simulation.memory_connection`
-in memory and virtual time; ``tests/contracts`` holds every implementation to what is written here.
+`antiphon.broker_config.paho_connection` fulfils it over a real broker, and in memory and virtual time
+`antiphon.simulation.memory_connection`; ``tests/contracts`` holds both to what is written here.
 
 Guaranteed: messages of one session arrive in the broker's order, between that session's `Connected` and its
 `Lost`; every wait ends (`Limits`); every queue is bounded; cancelling a wait harms nothing else.
