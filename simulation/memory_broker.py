@@ -51,6 +51,8 @@ class MemoryBroker:
             seed: For the clients' reconnect jitter.
         """
         self.line = Line(latency, bandwidth)
+        self.lines: dict[str, Line] = {}
+        """Clients whose line is another than `line`, from their next session on."""
         self.maximum_packet, self.protocol = maximum_packet, protocol
         # A fault-free broker drops nothing, however slow its clients are.
         self.limits = replace(limits or Limits(), hard_factor=1 << 30)
@@ -93,12 +95,17 @@ class MemoryBroker:
 
     # What connections call: see `antiphon.simulation.session.Host`.
 
+    def line_of(self, client_id: str) -> Line:
+        """What a client's line is like."""
+        return self.lines.get(client_id, self.line)
+
     def attach(self, client_id: str, client: Client, will: Will | None) -> Session:
         """A client connects; whoever had this id is displaced."""
         older = self.sessions.get(client_id)
         if older is not None:
             self._cut(older, "session taken over", TAKEN_OVER if self.protocol == 5 else None)
-        session = Session(client_id, client, will, Pipe(self.line), Pipe(self.line))
+        line = self.line_of(client_id)
+        session = Session(client_id, client, will, Pipe(line), Pipe(line))
         self.sessions[client_id] = session
         return session
 

@@ -165,7 +165,7 @@ class MemoryConnection:
     async def _keep_up(self) -> None:
         broker = self._broker
         while True:
-            await asyncio.sleep(broker.line.latency)
+            await asyncio.sleep(broker.line_of(self._client_id).latency)
             if not broker.running:
                 self._history = reconnect.failed(self._history)
             elif self._client_id in broker.refused:

@@ -39,13 +39,16 @@ class Host(Protocol):
     Reason codes are those of MQTT 5: below 128 means yes.
     """
 
-    line: Line
     limits: Limits
     rng: np.random.Generator
     maximum_packet: int
     protocol: int
     running: bool
     refused: set[str]
+
+    def line_of(self, client_id: str) -> Line:
+        """What a client's line is like."""
+        ...
 
     def attach(self, client_id: str, client: Client, will: Will | None) -> Session:
         """A client connects; whoever had this id is displaced."""

@@ -9,6 +9,7 @@ from antiphon.broker_config.connection import Connected, Connection, Lane, Limit
 from antiphon.codecs.errors import NotConnected
 from antiphon.simulation.clock import run
 from antiphon.simulation.memory_broker import INVALID_FILTER, MemoryBroker
+from antiphon.simulation.pipe import Line
 
 
 def test_a_message_takes_a_hop_to_the_broker_and_one_to_the_client() -> None:
@@ -37,6 +38,22 @@ def test_bandwidth_makes_bulk_slow() -> None:
             start = asyncio.get_running_loop().time()
             await one.publish("topic", bytes(2_000_000), lane=Lane.BULK)
             assert asyncio.get_running_loop().time() - start == pytest.approx(2, rel=0.01)
+
+    run(main)
+
+
+def test_slow_client_has_a_line_of_its_own() -> None:
+    async def main() -> None:
+        broker = MemoryBroker(latency=0)
+        broker.lines["slow"] = Line(latency=0.5, bandwidth=1e5)
+        async with broker.connect("slow") as slow, broker.connect("fast") as fast:
+            await until_connected(slow)
+            await until_connected(fast)
+            start = asyncio.get_running_loop().time()
+            await fast.publish("topic", bytes(1_000_000), lane=Lane.BULK)
+            assert asyncio.get_running_loop().time() == start
+            await slow.publish("topic", bytes(1_000_000), lane=Lane.BULK)
+            assert asyncio.get_running_loop().time() - start == pytest.approx(11, rel=0.01)
 
     run(main)
 
