@@ -32,11 +32,18 @@ BANKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 DATA = "customers.csv"
 
+SOURCE = "german_credit.csv"
+
 L2 = 0.01
 """The penalty of every model in the comparison: federated, alone, pooled."""
 
 LOCAL_STEPS, LOCAL_RATE = 5, 0.1
 """Short trainings keep the banks' answers near the common model; see ``docs/demo.md``."""
+
+
+def all_rows() -> Dataset:
+    """Return all customers: 1,000 rows of 57 features, two classes."""
+    return encode_rows(*_load(), SOURCE)
 
 
 def credit(seed: int) -> Problem:
@@ -46,7 +53,7 @@ def credit(seed: int) -> Problem:
         seed: Decides which quarter is held out.
     """
     texts, columns = _load()
-    everything = encode_rows(texts, columns, "german_credit.csv")
+    everything = encode_rows(texts, columns, SOURCE)
     training, held_out = halves(len(everything), seed)
     purposes = np.array([row["purpose"] for row in texts])
     places = [training[np.isin(purposes[training], kinds)] for _, _, kinds in BANKS]
@@ -93,7 +100,7 @@ def _trainer(rows: Dataset) -> GradientTrainer:
 def _load() -> tuple[list[dict[str, str]], Columns]:
     with as_file(_resource("credit_columns.toml")) as path:
         columns = load_columns(path)
-    text = _resource("german_credit.csv").read_text(encoding="utf-8")
+    text = _resource(SOURCE).read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines())), columns
 
 

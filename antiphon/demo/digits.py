@@ -23,6 +23,21 @@ HIDDEN, L2 = 32, 0.0005
 LOCAL_STEPS, LOCAL_RATE = 5, 0.5
 
 
+def all_rows() -> Dataset:
+    """Return all images: 1,797 rows of 64 pixels (0 to 1), ten classes.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits  # pyright: ignore
+    except ImportError:
+        raise ConfigError("the digits need scikit-learn: pip install 'antiphon[sklearn]'") from None
+    bunch = cast("Any", load_digits())
+    pixels: npt.NDArray[np.float64] = bunch.data / 16.0
+    return Dataset(pixels, bunch.target.astype(np.int64), tuple(str(digit) for digit in range(10)))
+
+
 def digits(seed: int) -> Problem:
     """Split the digits: a quarter held out, the rest dealt out unevenly by label.
 
@@ -32,7 +47,7 @@ def digits(seed: int) -> Problem:
     Raises:
         ConfigError: scikit-learn is not installed.
     """
-    everything = _load()
+    everything = all_rows()
     training, held_out = halves(len(everything), seed)
     owners = _deal(everything.y[training], seed)
     banks = tuple(
@@ -72,16 +87,6 @@ def _trainer(rows: Dataset) -> GradientTrainer:
     model = mlp_model(rows.x.shape[1], len(rows.classes), HIDDEN, L2)
     nothing = rows.take(np.arange(0))
     return GradientTrainer(model, rows, nothing, Descent(steps=600, rate=1.0))
-
-
-def _load() -> Dataset:
-    try:
-        from sklearn.datasets import load_digits  # pyright: ignore
-    except ImportError:
-        raise ConfigError("--dataset digits needs scikit-learn: pip install 'antiphon[sklearn]'") from None
-    bunch = cast("Any", load_digits())
-    pixels: npt.NDArray[np.float64] = bunch.data / 16.0
-    return Dataset(pixels, bunch.target.astype(np.int64), tuple(str(digit) for digit in range(10)))
 
 
 def _deal(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:

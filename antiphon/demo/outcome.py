@@ -8,8 +8,8 @@ from antiphon.coordinator.models import load
 from antiphon.demo.board import Board
 from antiphon.demo.play import Play
 from antiphon.demo.problem import Params
-from antiphon.demo.record import Record, read_record
 from antiphon.demo.stage import Stage
+from antiphon.monitor.record import Record, read_record
 
 
 @dataclass(frozen=True, slots=True)

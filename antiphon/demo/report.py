@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.demo.outcome import Outcome, Traffic
-from antiphon.demo.record import histogram
-from antiphon.demo.table import bank_table, bars
+from antiphon.demo.table import bank_table
 from antiphon.monitor import plots
+from antiphon.monitor.bars import bars
+from antiphon.monitor.record import histogram
 
 
 def report(console: Console, outcome: Outcome, pictures: Mapping[str, Path]) -> None:

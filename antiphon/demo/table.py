@@ -78,16 +78,3 @@ def headline(board: Board, seconds: float, score: str, value: float | None) -> s
     version = max(board.version, 0)
     judged = f"   {score} {value:.3f} on held-out rows" if value is not None else ""
     return f"{seconds:4.0f} s   version {version:3}   {board.merged:4} updates merged{judged}"
-
-
-def bars(rows: Sequence[tuple[str, int]], width: int = 40) -> Table:
-    """Return a bar chart of (label, count) in text."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(width=8, justify="right")
-    table.add_column(width=5, justify="right")
-    table.add_column(width=width, no_wrap=True)
-    most = max((count for _, count in rows), default=0)
-    for label, count in rows:
-        length = max(1, round(width * count / most)) if count else 0
-        table.add_row(label, str(count), "#" * length)
-    return table

@@ -13,8 +13,8 @@ from antiphon.demo.board import Board, Line
 from antiphon.demo.credit import credit
 from antiphon.demo.outcome import Outcome, Traffic
 from antiphon.demo.problem import Problem
-from antiphon.demo.record import Record, Share
 from antiphon.demo.stage import Plan, Stage
+from antiphon.monitor.record import Record, Share
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from antiphon.broker_config.topics import Topics
 from antiphon.demo.board import Board, Line
 from antiphon.demo.credit import BANKS
 from antiphon.demo.problem import Problem
-from antiphon.demo.table import WIDTH, bank_table, bars, console, headline, state_of
+from antiphon.demo.table import WIDTH, bank_table, console, headline, state_of
 
 IDS = [id for id, _, _ in BANKS]
 
@@ -73,12 +73,6 @@ def test_headline_names_the_score_once_it_is_known(problem: Problem) -> None:
     board = board_of(problem)
     assert "version   0" in headline(board, 1.0, "AUC", None)
     assert headline(board, 1.0, "AUC", 0.7654).endswith("AUC 0.765 on held-out rows")
-
-
-def test_smallest_bar_that_is_not_empty_is_seen() -> None:
-    drawn = text_of(bars([("0", 1000), ("1", 1), ("2", 0)])).splitlines()
-    assert [line.count("#") for line in drawn] == [40, 1, 0]
-    assert text_of(bars([])).strip() == ""
 
 
 def test_console_is_wide_enough_for_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from antiphon.demo.record import BINS, histogram, read_record
+from antiphon.monitor.record import BINS, histogram, read_record
 
 
 def test_updates_staleness_and_weights_by_agent(tmp_path: Path) -> None:
