@@ -74,6 +74,7 @@ class MemoryConnection:
         session = self._session
         if session is not None:
             self._end_session("the connection is closed")
+            session.gone = True
             session.down.close()
             session.up.send(2, lambda: self._broker.goodbye(session))
         self._inbox.close()
@@ -181,7 +182,7 @@ class MemoryConnection:
                 session = self._session = broker.attach(self._client_id, self, self._will)
                 session.down.send(ACKNOWLEDGEMENT, self._begin)
                 await self._gone.wait()
-            await asyncio.sleep(reconnect.delay(broker.limits, self._history, broker.rng.random()))
+            await asyncio.sleep(reconnect.delay(broker.limits, self._history, broker.jitter(self._client_id)))
 
     def _begin(self) -> None:
         """CONNACK."""

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
 from antiphon.broker_config.connection import Limits, Message, Will
 from antiphon.simulation.pipe import Line, Pipe
 
@@ -23,7 +21,11 @@ class Client(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """One client's line, as the broker sees it."""
+    """One client's line, as the broker sees it.
+
+    ``gone``: the client will hear nothing more of this session: it knows that the line is lost, has left, or
+    is dead. ``silent``: half-open, nothing passes either way.
+    """
 
     client_id: str
     client: Client
@@ -31,6 +33,8 @@ class Session:
     up: Pipe
     down: Pipe
     filters: dict[str, None] = field(default_factory=dict[str, None])
+    gone: bool = False
+    silent: bool = False
 
 
 class Host(Protocol):
@@ -40,7 +44,6 @@ class Host(Protocol):
     """
 
     limits: Limits
-    rng: np.random.Generator
     maximum_packet: int
     protocol: int
     running: bool
@@ -48,6 +51,10 @@ class Host(Protocol):
 
     def line_of(self, client_id: str) -> Line:
         """What a client's line is like."""
+        ...
+
+    def jitter(self, client_id: str) -> float:
+        """Chance for a client's reconnecting: uniform in [0, 1)."""
         ...
 
     def attach(self, client_id: str, client: Client, will: Will | None) -> Session:
