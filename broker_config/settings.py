@@ -92,13 +92,18 @@ def _names(kind: type[msgspec.Struct]) -> list[str]:
 
 
 def _unknown(values: dict[str, Any], kind: Any, prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield each key that ``kind`` does not have, dotted, with the keys it has; tables of Structs too."""
+    """Yield each key that ``kind`` does not have, dotted, with the keys it has; in tables of Structs too, and
+    in arrays of them."""
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
     for key, value in values.items():
         if key not in fields:
             yield prefix + key, list(fields)
         elif isinstance(value, dict) and (inner := _struct(fields[key])) is not None:
             yield from _unknown(cast("dict[str, Any]", value), inner, f"{prefix}{key}.")
+        elif isinstance(value, list) and (inner := _struct_in(fields[key])) is not None:
+            for number, each in enumerate(cast("list[Any]", value)):
+                if isinstance(each, dict):
+                    yield from _unknown(cast("dict[str, Any]", each), inner, f"{prefix}{key}[{number}].")
 
 
 def _struct(kind: Any) -> Any | None:
@@ -106,6 +111,11 @@ def _struct(kind: Any) -> Any | None:
     # only a union offers choices: the arguments of dict[str, X] are something else
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     return next((c for c in choices if isinstance(c, type) and issubclass(c, msgspec.Struct)), None)
+
+
+def _struct_in(kind: Any) -> Any | None:
+    """Return the Struct of which a field's type is an array."""
+    return _struct(get_args(kind)[0]) if get_origin(kind) in (tuple, list) else None
 
 
 def _sentence(error: str, kind: Any) -> str:
@@ -129,7 +139,9 @@ def _sentence(error: str, kind: Any) -> str:
 def _words(kind: Any, path: list[str]) -> list[str]:
     """Return the words that the key at ``path`` may be, if it is a `Literal`."""
     for key in path:
+        key, _, number = key.partition("[")
         struct = _struct(kind)
         fields = {} if struct is None else {f.encode_name: f.type for f in msgspec.structs.fields(struct)}
         kind = fields.get(key)
+        kind = _struct_in(kind) if number else kind
     return [str(word) for word in get_args(kind)] if get_origin(kind) is Literal else []

@@ -25,6 +25,4 @@ def open_dataset(name: str, folder: Path) -> Dataset:
         case _ if name.endswith(".npz"):
             return read_npz(folder / name)
         case _:
-            raise ConfigError(
-                f"there is no data set {name!r}: use credit, digits or the path of an .npz file"
-            )
+            raise ConfigError(f"no data set {name!r}: use credit, digits or the path of an .npz file")

@@ -22,6 +22,7 @@ class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     more: Inner | None = None
     rate: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     hints: dict[str, float] = {}
+    stops: tuple[Inner, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.hints) > 1:
@@ -53,6 +54,12 @@ def test_unknown_key_in_a_table_is_named_with_the_table(tmp_path: Path, table: s
         load(path, Outer)
 
 
+def test_unknown_key_in_one_of_several_tables_is_named_with_its_number(tmp_path: Path) -> None:
+    path = _file(tmp_path, "[[stops]]\nmax_versions = 3\n[[stops]]\nmax_version = 3\n")
+    with pytest.raises(ConfigError, match=r"unknown key 'stops\[1\]\.max_version'; did you mean"):
+        load(path, Outer)
+
+
 def test_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'zzz'; known are end, hints, more, preset, rate"):
         load(_file(tmp_path, "zzz = 1\n"), Outer)
@@ -66,6 +73,8 @@ def test_unknown_key_like_no_other_lists_what_there_is(tmp_path: Path) -> None:
         ("rate = 0\n", "rate: Expected `float` > 0"),
         ("preset = \n", "is not valid TOML"),
         ("[end]\norder = 'left'\n", "end.order: 'left' is none of up, down"),
+        ("[[stops]]\norder = 'left'\n", "stops[0].order: 'left' is none of up, down"),
+        ("stops = [1]\n", "stops[0]: Expected `object`"),
         ("end = 1\n", "end: Expected `object`"),
         ("[hints]\na = 1\nb = 2\n", "two hints are too many"),
     ],
