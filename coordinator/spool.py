@@ -40,6 +40,7 @@ class Update:
         inline: Whether it is.
         frame_limit: Bytes that a frame may have.
         key: Opens every frame of it.
+        frame: The sealed offer of an inline update that is kept in the ledger and has no file.
     """
 
     agent: str
@@ -52,6 +53,7 @@ class Update:
     inline: bool
     frame_limit: int
     key: SymmetricKey = field(repr=False)
+    frame: bytes = field(default=b"", repr=False)
 
     @property
     def chunks(self) -> int:
@@ -105,13 +107,14 @@ class Reader:
         Raises:
             PeerError: An inline update does not hold what an offer must.
         """
-        self._file = self._update.path.open("rb")
+        if not self._update.frame:
+            self._file = self._update.path.open("rb")
         if self._update.inline:
             try:
                 plain = frames.open_frame(self._frame(0), self._update.key)
                 self._inline = messages.decode(plain, Offer, self._update.frame_limit).inline
             except BaseException:
-                self._file.close()
+                self.__exit__(None, None, None)
                 raise
         return self
 
@@ -133,6 +136,8 @@ class Reader:
         return read_chunk_frame(self._frame(index), self._update.key)[1]
 
     def _frame(self, index: int) -> frames.Frame:
+        if self._update.frame:
+            return frames.read(self._update.frame, self._update.frame_limit)
         assert self._file is not None  # a programming error: the reader is a context manager
         place = self._update.places[index]
         self._file.seek(place.at)

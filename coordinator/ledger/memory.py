@@ -9,29 +9,18 @@ grows.
 import fcntl
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from antiphon.broker_config import files
 from antiphon.codecs.errors import Rejected, StateError
-from antiphon.codecs.messages import ReceiptType, UpdateId
+from antiphon.codecs.messages import UpdateId
 from antiphon.coordinator import models
+from antiphon.coordinator.ledger.records import Outcome as Outcome
 from antiphon.coordinator.models import Model
 
 PREFIX = 16
 """Bytes of each version's digest that are kept to recognise it as a base."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an update. ``digest`` is the root digest that it had; empty if that is forgotten."""
-
-    type: ReceiptType
-    digest: bytes = b""
-    version: int = -1
-    reason: str = ""
-    detail: str = ""
 
 
 class Ledger:
