@@ -12,10 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple
 
 import numpy as np
+
+from antiphon.broker_config.disk import Disk, RealDisk
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -41,12 +43,14 @@ class Environment:
         rng: Chance for jitter, training and stochastic rounding. Only the event loop's thread draws from it;
             a job that needs chance gets a generator of its own (``rng.spawn``).
         run: CPU and disk work, off the event loop.
+        disk: All files below a service's folder. It blocks: through ``run``.
     """
 
     now: Callable[[], float]
     token: Callable[[int], bytes]
     rng: np.random.Generator
     run: Runner
+    disk: Disk = field(default_factory=RealDisk)
 
 
 @contextmanager

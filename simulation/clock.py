@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar, TypeVarTuple
 
 import numpy as np
 
+from antiphon.broker_config.disk import Disk, RealDisk
 from antiphon.broker_config.environment import Environment
 
 Result = TypeVar("Result")
@@ -128,12 +129,13 @@ def run(main: Callable[[], Coroutine[Any, Any, Result]], seed: int = 0) -> Resul
         return runner.run(main())
 
 
-def virtual_environment(seed: int | None = None, party: str = "") -> Environment:
+def virtual_environment(seed: int | None = None, party: str = "", disk: Disk | None = None) -> Environment:
     """An environment for virtual time, every draw of which is decided by ``(seed, party)``.
 
     Args:
         seed: By default the running loop's.
         party: Give each service of a run its own name, otherwise they draw the same ids.
+        disk: By default this machine's own.
 
     Returns:
         ``run`` works inline (after one turn of the loop), ``now`` is `EPOCH` plus the loop's time.
@@ -143,7 +145,13 @@ def virtual_environment(seed: int | None = None, party: str = "") -> Environment
         seed = loop.seed if isinstance(loop, VirtualLoop) else 0
     ids, chance = np.random.SeedSequence([seed, zlib.crc32(party.encode())]).spawn(2)
     tokens = np.random.default_rng(ids)
-    return Environment(now=_now, token=tokens.bytes, rng=np.random.default_rng(chance), run=_run_inline)
+    return Environment(
+        now=_now,
+        token=tokens.bytes,
+        rng=np.random.default_rng(chance),
+        run=_run_inline,
+        disk=disk or RealDisk(),
+    )
 
 
 def _now() -> float:
