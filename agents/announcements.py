@@ -2,7 +2,8 @@
 
 Guarantees: `current` was signed by the coordinator, and never goes back: within a run (term, number) only
 grows, another run must have started later, and that holds across restarts through the `Memory` on disk. Only
-the newest raw message is kept, and verified when somebody is about to use it: a busy agent skips the others.
+the newest raw message is kept, and verified when somebody is about to use it: a busy agent skips the others,
+but for one that may say that the run is over.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from antiphon.agents.bell import ANNOUNCED, COURSE
 from antiphon.agents.line import Line
 from antiphon.broker_config import files
 from antiphon.codecs import announcements
@@ -18,6 +20,12 @@ from antiphon.codecs.errors import PeerError, VersionError
 from antiphon.codecs.messages import Announcement
 
 log = logging.getLogger("antiphon.agents")
+
+GLANCE = 1.0
+"""Seconds between two looks at announcements while an update is under way: signatures cost a little."""
+
+LAST_WORD = b"over"
+"""Somewhere in every announcement that ends a run, as msgpack leaves strings alone; elsewhere by chance."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -46,6 +54,7 @@ class Announcements:
         self._memory: Memory | None = None
         self._newest = (b"", -1, -1)  # (run, term, number) that receipts name
         self._behind: float | None = None
+        self._glanced = float("-inf")
         self.current: Announcement | None = None
 
     def load(self) -> None:
@@ -62,15 +71,23 @@ class Announcements:
         """Keep the newest raw announcement; an empty payload says that there is none."""
         if payload:
             self._raw = payload
-            self._line.bell.ring()
+            # Whoever trains must hear of the end, and only a signature tells it from chance.
+            self._line.bell.ring(ANNOUNCED | COURSE if LAST_WORD in payload else ANNOUNCED)
 
     async def refresh(self) -> Announcement | None:
         """Verify what came last, and return the newest announcement believed in."""
-        async with self._lock:
-            if self._raw is not None:
-                raw, self._raw = self._raw, None
-                await self._verify(raw)
+        if self._raw is not None or self._lock.locked():
+            async with self._lock:
+                while self._raw is not None:  # another may come while one is looked at
+                    raw, self._raw = self._raw, None
+                    await self._verify(raw)
         return self.current
+
+    async def glance(self) -> None:
+        """Verify what came last, but not more often than every `GLANCE` seconds."""
+        if self._raw is not None and self._line.now - self._glanced >= GLANCE:
+            self._glanced = self._line.now
+            await self.refresh()
 
     def trained(self, version: Announcement) -> bool:
         """Whether the agent has trained on this version already, now or before a restart."""
@@ -97,6 +114,11 @@ class Announcements:
         if self._newest[0] != run or (term, number) > self._newest[1:]:
             self._newest = (run, term, number)
         self._judge()
+
+    @property
+    def unseen(self) -> bool:
+        """Whether something came that nobody has looked at yet."""
+        return self._raw is not None
 
     @property
     def same_run(self) -> bool:
@@ -137,12 +159,13 @@ class Announcements:
         if reason:
             log.warning("ignored an announcement: %s", reason)
             return
-        self.current = found
+        old, self.current = self.current, found
         self._line.run = found.run
         if self._newest[0] != found.run:
             self._newest = (found.run, found.term, found.number)
         self._judge()
-        self._line.bell.ring()
+        if old is None or (old.run, old.term, old.state) != (found.run, found.term, found.state):
+            self._line.bell.ring(COURSE)
 
     def _refusal(self, new: Announcement) -> str:
         """Return why ``new`` is not believed, or ``""``."""

@@ -9,7 +9,8 @@ import asyncio
 import logging
 
 from antiphon.agents import transfer as transfers
-from antiphon.agents.announcements import Announcements
+from antiphon.agents.announcements import GLANCE, Announcements
+from antiphon.agents.bell import ANNOUNCED, COURSE, FLIGHT, OUTBOX, REPORT, SESSION
 from antiphon.agents.flight import Flight, OfferNow, ProbeNow, Rest
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Entry, Outbox
@@ -22,6 +23,9 @@ from antiphon.codecs.frames import Kind
 from antiphon.codecs.messages import Announcement, Note, Receipt
 
 log = logging.getLogger("antiphon.agents")
+
+CARRYING = FLIGHT | OUTBOX | SESSION | ANNOUNCED | COURSE
+"""Topics that may change what a transfer does next."""
 
 UNDER_WAY = 3
 """Chunk frames handed to the connection at once: enough to seal the next while the last is on the line."""
@@ -39,8 +43,11 @@ class Delivery:
         self._tries = 0
         self._under_way = 0
         self._life = (0, -1)  # (session, term) of the last offer
-        self.sending = False
+
+    @property
+    def sending(self) -> bool:
         """Whether an update is on its way."""
+        return self._transfer is not None and self._transfer.entry.state == "pending"
 
     async def run(self) -> None:
         """Deliver what is in the outbox, as long as the agent lives."""
@@ -48,10 +55,8 @@ class Delivery:
             announcement = await self._announcements.refresh() if self._outbox.pending else None
             entry = self._next(announcement)
             if entry is None or announcement is None:
-                self.sending = False
-                await self._line.bell.wait()
+                await self._line.bell.wait(topics=OUTBOX | SESSION | ANNOUNCED | COURSE)
                 continue
-            self.sending = True
             try:
                 await self._carry(entry, announcement)
             except* StateError as group:
@@ -76,13 +81,13 @@ class Delivery:
             self._anew = True
         else:
             flight.ended(self._line.now)
-        self._line.bell.ring()
+        self._line.bell.ring(FLIGHT)
 
     def hurry(self) -> None:
         """The coordinator seems to be back."""
         if self._flight is not None:
             self._flight.hurry(self._line.now + self._spread())
-            self._line.bell.ring()
+            self._line.bell.ring(FLIGHT)
 
     def _next(self, announcement: Announcement | None) -> Entry | None:
         """Return the update to carry now: the oldest that the coordinator has not got."""
@@ -104,9 +109,13 @@ class Delivery:
         )
         flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now)
         self._transfer, self._flight, self._anew = transfer, flight, False
+        line.bell.ring(REPORT)
         try:
             async with asyncio.TaskGroup() as group:
-                while self._goes_on(transfer):
+                while True:
+                    await self._announcements.glance()
+                    if not self._goes_on(transfer):
+                        break
                     await self._step(transfer, flight, group)
         finally:
             self._transfer = self._flight = None
@@ -128,11 +137,11 @@ class Delivery:
         line = self._line
         flight.longest = line.patience
         if not line.ready:
-            await line.bell.wait()
+            await line.bell.wait(topics=SESSION | OUTBOX | COURSE)
             return
         self._notice_new_life(flight)
         if self._under_way >= UNDER_WAY:
-            await line.bell.wait()
+            await line.bell.wait(topics=CARRYING)
             return
         match flight.decide(line.now, busy=self._under_way > 0):
             case Sent(index, send):
@@ -145,7 +154,8 @@ class Delivery:
             case ProbeNow(send):
                 await self._probe(transfer, send)
             case Rest(until):
-                await line.bell.wait(until - line.now)
+                rest = until - line.now
+                await line.bell.wait(min(rest, GLANCE) if self._announcements.unseen else rest, CARRYING)
 
     def _notice_new_life(self, flight: Flight) -> None:
         """After a reconnect or a coordinator's start everybody offers again, spread over time."""
@@ -165,7 +175,7 @@ class Delivery:
         finally:
             self._under_way -= 1
             flight.left(self._line.now)
-            self._line.bell.ring()
+            self._line.bell.ring(FLIGHT)
 
     async def _probe(self, transfer: Transfer, send: int) -> None:
         line = self._line
@@ -196,7 +206,5 @@ class Delivery:
         line = self._line
         seconds = backoff(line.trip.rto, line.patience, self._tries, line.environment.rng)
         self._tries += 1
-        until = line.now + seconds
         log.info("offering the update anew in %.0f s", seconds)
-        while line.now < until:
-            await line.bell.wait(until - line.now)
+        await asyncio.sleep(seconds)

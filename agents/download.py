@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from antiphon.agents.announcements import Announcements
+from antiphon.agents.bell import ANNOUNCED, PULL, SESSION
 from antiphon.agents.groupkeys import KeyRing
 from antiphon.agents.line import Line
 from antiphon.agents.model import Building, Model, matches, open_broadcast, read_inline
@@ -85,7 +86,7 @@ class Download:
             self._gap = min(max(now - pull.quiet, 0.9 * self._gap), LONGEST_GAP)
             pull.quiet = now
             pull.arrived.append((expected[0], expected[1], payload))
-        self._line.bell.ring()
+        self._line.bell.ring(PULL)
 
     async def pull(self, version: Announcement) -> Model | None:
         """Return the model of ``version``; None if it is gone and a newer one must be pulled instead.
@@ -175,7 +176,7 @@ class Download:
     ) -> None:
         line, topics, slot = self._line, self._line.topics, pull.version.slot
         if not line.ready:
-            await line.bell.wait()
+            await line.bell.wait(topics=SESSION)
             return
         batch = [todo.popleft() for _ in range(min(count, len(todo)))]
         where = topics.page if kind is Kind.MANIFEST_PAGE else topics.chunk
@@ -189,7 +190,7 @@ class Download:
             for name, (_, index, _) in names.items():
                 if pull.waiting.pop(name, None) is not None:
                     todo.append(index)
-            await line.bell.wait(line.settings.timers.rto)
+            await line.bell.wait(line.settings.timers.rto, SESSION)
         pull.quiet = line.now
         await self._unsubscribe(pull)
 
@@ -213,7 +214,7 @@ class Download:
             await self._note(pull, "absent")
         # What came while a note went out has rung already.
         if not pull.arrived and pull.session == line.session:
-            await line.bell.wait(patience)
+            await line.bell.wait(patience, PULL | SESSION | ANNOUNCED)
 
     async def _unsubscribe(self, pull: _Pull) -> None:
         done, pull.done = pull.done, []

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from antiphon.agents.announcements import Announcements
+from antiphon.agents.bell import SESSION
 from antiphon.agents.line import NO_RUN, Line
 from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.pace import backoff
@@ -47,16 +48,16 @@ class Greeting:
         line = self._line
         while True:
             if line.session == 0 or not line.connection.connected:
-                await line.bell.wait()
+                await line.bell.wait(topics=SESSION)
                 continue
             try:
                 await self._session(line.session)
             except PublishRefused as error:
                 log.warning("the broker does not let this agent say or hear what it must: %s", error)
-                await line.bell.wait(line.patience)
+                await line.bell.wait(line.patience, SESSION)
             except TransportError as error:
                 log.debug("the session needs another try: %s", error)
-                await line.bell.wait(line.settings.timers.rto)
+                await line.bell.wait(line.settings.timers.rto, SESSION)
 
     async def _session(self, session: int) -> None:
         line, timers = self._line, self._line.settings.timers
@@ -70,7 +71,7 @@ class Greeting:
                 topics.status(id),
             )
             line.subscribed = session
-            line.bell.ring()
+            line.bell.ring(SESSION)
         now = line.now
         due = _Due(now, now, now, now + line.trip.silence, now + timers.frozen)
         while line.session == session:
@@ -79,7 +80,7 @@ class Greeting:
             if line.session != session:  # it changed while something was being said
                 return
             times = [due.ask, due.absent, due.frozen, *([] if heard else [due.hello])]
-            await line.bell.wait(max(0.05, min(times) - line.now))
+            await line.bell.wait(max(0.05, min(times) - line.now), SESSION)
 
     async def _say(self, due: _Due) -> None:
         line, timers, now = self._line, self._line.settings.timers, self._line.now
@@ -98,13 +99,11 @@ class Greeting:
             await self._outcomes.ask()
         if now >= due.absent:
             due.absent = now + timers.absent
-            await self._announcements.refresh()
             if self._announcements.behind >= line.trip.silence:
                 run = line.run if self._announcements.same_run else NO_RUN
                 await line.note(self._note("absent"), run=run)
         if now >= due.frozen:
             due.frozen = now + timers.frozen
-            await self._announcements.refresh()
             if self._announcements.frozen:
                 log.warning("the broker serves an old announcement: not training until a newer one comes")
                 current = self._announcements.current

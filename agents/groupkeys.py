@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from antiphon.agents.bell import ANNOUNCED, SESSION
 from antiphon.agents.line import CONTROL_LIMIT, Line
 from antiphon.agents.pace import backoff
 from antiphon.codecs import messages
@@ -37,7 +38,7 @@ class KeyRing:
             return
         self._order = (keys.term, keys.counter)
         self._keys = {key.id: SymmetricKey(key.key) for key in keys.keys}
-        self._line.bell.ring()
+        self._line.bell.ring(ANNOUNCED)
 
     async def get(self, id: bytes, wanted: Callable[[], Awaitable[bool]]) -> SymmetricKey | None:
         """Return a key, asking for it until it comes; None once nobody wants it any more.
@@ -56,7 +57,7 @@ class KeyRing:
                 tries += 1
                 await self._ask()
             else:
-                await self._line.bell.wait(max(0.0, due - self._line.now) or None)
+                await self._line.bell.wait(max(0.0, due - self._line.now) or None, ANNOUNCED | SESSION)
         return None
 
     async def _ask(self) -> None:

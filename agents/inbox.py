@@ -7,6 +7,7 @@ dropped; what does not open is counted and dropped.
 import logging
 
 from antiphon.agents.announcements import Announcements
+from antiphon.agents.bell import SESSION
 from antiphon.agents.delivery import Delivery
 from antiphon.agents.download import Download
 from antiphon.agents.groupkeys import KeyRing
@@ -58,11 +59,11 @@ class Inbox:
                 case Connected(session):
                     log.debug("session %d with the broker", session)
                     line.session = session
-                    line.bell.ring()
+                    line.bell.ring(SESSION)
                 case Lost(reason):
                     log.debug("connection lost: %s", reason)
                     line.session = 0
-                    line.bell.ring()
+                    line.bell.ring(SESSION)
                 case Message():
                     self._message(event)
 
@@ -101,7 +102,6 @@ class Inbox:
         if header.run == line.run or line.run == NO_RUN:
             self._delivery.take(receipt)
             self._outcomes.take(receipt)
-        line.bell.ring()
 
     def _coordinator(self, payload: bytes) -> None:
         """The coordinator's status: a hint for how patient to be."""
@@ -109,7 +109,8 @@ class Inbox:
         if state is None:
             return
         online = state == "online"
-        if online and not self._line.online:
-            self._delivery.hurry()
+        if online == self._line.online:
+            return
         self._line.online = online
-        self._line.bell.ring()
+        if online:
+            self._delivery.hurry()

@@ -7,6 +7,7 @@ for other content under the same id gives the update a new id instead.
 import asyncio
 import logging
 
+from antiphon.agents.bell import OUTBOX
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Entry, Outbox
 from antiphon.agents.status import Counters
@@ -65,7 +66,7 @@ class Outcomes:
             elif receipt.type == "wait" and entry.state == "received":
                 log.warning("the coordinator has lost update %d, which it had received", entry.head.sequence)
                 await self._line.environment.run(self._outbox.settle, entry)
-            self._line.bell.ring()
+            self._line.bell.ring(OUTBOX)
 
     async def ask(self) -> None:
         """Ask for the outcome of everything that was received.

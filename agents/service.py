@@ -14,7 +14,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from antiphon.agents.announcements import Announcements
+from antiphon.agents.announcements import GLANCE, Announcements
+from antiphon.agents.bell import COURSE, OUTBOX
 from antiphon.agents.delivery import Delivery
 from antiphon.agents.download import Download
 from antiphon.agents.greeting import Greeting
@@ -35,9 +36,6 @@ from antiphon.codecs.errors import AntiphonError, TransportError
 from antiphon.codecs.messages import Announcement
 
 log = logging.getLogger("antiphon.agents")
-
-GLANCE = 1.0
-"""Seconds between two looks at announcements while the trainer works: their signatures cost a little."""
 
 GOODBYE = 3.0
 """Seconds that a clean stop may wait for the broker."""
@@ -143,8 +141,8 @@ class Agent:
             outcomes=outcomes,
             counters=self.counters,
             reporter=reporter,
-            sending=lambda: delivery.sending,
         )
+        reporter.sending = lambda: delivery.sending
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "inbox": inbox.run(),
             "greeting": Greeting(line, announcements, outcomes).run(),
@@ -175,7 +173,7 @@ class Agent:
                     work.stop()
                     await self._settle(line, version, outcomes, download, work)
                     self._ended.set()
-            await line.bell.wait()
+            await line.bell.wait(topics=COURSE)
             if self.training:
                 await asyncio.sleep(GLANCE)
 
@@ -199,7 +197,7 @@ class Agent:
                 await outcomes.drop(version.run, pending=True)  # it was on its way to the disk at the end
                 if not unsettled() or line.now >= again:
                     break
-                await line.bell.wait(again - line.now)
+                await line.bell.wait(again - line.now, OUTBOX | COURSE)
         if self._outbox.entries:
             log.warning("%d updates have no outcome", len(self._outbox.entries))
         if not work.finished(version):

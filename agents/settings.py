@@ -77,6 +77,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Keep waiting for another run when the run is over."""
     interval: float = 0.0
     """Seconds between the beginnings of two trainings, at least."""
+    report: Annotated[float, msgspec.Meta(ge=1.0, le=1e8)] = 1.0
+    """Seconds between two messages on the status topic, and on the metrics topic, at least."""
     limits: Limits = Limits()
     timers: Timers = Timers()
 

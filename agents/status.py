@@ -7,13 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from antiphon.agents.bell import OUTBOX, REPORT, SESSION
 from antiphon.agents.line import Line
 from antiphon.codecs.errors import TransportError
 
 log = logging.getLogger("antiphon.agents")
-
-INTERVAL = 1.0
-"""Seconds between two messages, at least."""
 
 LARGEST = 64 << 10
 """Bytes of a status message that is read; ours have 400."""
@@ -55,7 +53,7 @@ def read_status(payload: bytes) -> dict[str, Any]:
 
 
 class Reporter:
-    """Publishes status and metrics when they change.
+    """Publishes status and metrics when they change, at most every `AgentSettings.report` seconds.
 
     Args:
         line: For the connection.
@@ -70,19 +68,21 @@ class Reporter:
         self._activity, self._detail = "waiting", ""
         self._published: tuple[object, ...] = ()
         self._metrics: dict[str, float] = {}
+        self.sending: Callable[[], bool] = bool
+        """Tells whether an update is on its way: so says who delivers."""
 
     def set(self, activity: str, detail: str = "") -> None:
-        """Say what the agent is at: waiting, pulling, training, sending or paused; ``detail`` says why."""
+        """Say what the agent is at: waiting, pulling, training or paused; ``detail`` says why."""
         if (activity, detail) != (self._activity, self._detail):
             self._activity, self._detail = activity, detail
-            self._line.bell.ring()
+            self._line.bell.ring(REPORT)
 
     def take(self, payload: bytes) -> None:
         """Something lies on our own status topic; if it is not what we said last, say it again."""
         found = read_status(payload)
         if (found.get("session"), found.get("state")) != (self._session, "online"):
             self._published = ()
-            self._line.bell.ring()
+            self._line.bell.ring(REPORT)
 
     async def run(self) -> None:
         """Publish what changes, as long as the agent lives."""
@@ -94,9 +94,9 @@ class Reporter:
                 log.debug("status was not published: %s", error)
                 changed = True
             if changed:
-                await asyncio.sleep(INTERVAL)
+                await asyncio.sleep(line.settings.report)
             else:
-                await line.bell.wait()
+                await line.bell.wait(topics=REPORT | SESSION | OUTBOX)
 
     async def _tell(self) -> bool:
         """Publish what has changed of both: numbers must not wait until an activity lasts."""
@@ -110,16 +110,19 @@ class Reporter:
             TransportError: The broker does not answer.
         """
         line = self._line
-        payload = self._status("offline")
+        payload = self._status("offline", self._activity)
         await line.connection.publish(line.topics.status(line.identity.id), payload, retain=True)
 
     async def _tell_status(self) -> bool:
         line = self._line
-        wanted = (line.session, self._activity, self._detail)
+        activity = self._activity
+        if activity == "waiting" and self.sending():
+            activity = "sending"
+        wanted = (line.session, activity, self._detail)
         if wanted == self._published:
             return False
         await line.connection.publish(
-            line.topics.status(line.identity.id), self._status("online"), retain=True
+            line.topics.status(line.identity.id), self._status("online", activity), retain=True
         )
         self._published = wanted
         return True
@@ -143,9 +146,9 @@ class Reporter:
         await line.connection.publish(line.topics.metrics(line.identity.id), payload, qos=0, retain=True)
         return True
 
-    def _status(self, state: str) -> bytes:
+    def _status(self, state: str, activity: str) -> bytes:
         line, identity = self._line, self._line.identity
-        more: dict[str, Any] = {"version": self._counters.version_trained, "activity": self._activity}
+        more: dict[str, Any] = {"version": self._counters.version_trained, "activity": activity}
         if self._detail:
             more["detail"] = self._detail
         if line.run.strip(b"\0"):

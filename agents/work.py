@@ -13,6 +13,7 @@ import numpy as np
 
 from antiphon.agents import training, update
 from antiphon.agents.announcements import Announcements
+from antiphon.agents.bell import ANNOUNCED, COURSE, OUTBOX
 from antiphon.agents.download import Download
 from antiphon.agents.line import Line
 from antiphon.agents.model import Model
@@ -46,13 +47,12 @@ class Work:
         outcomes: Outcomes,
         counters: Counters,
         reporter: Reporter,
-        sending: Callable[[], bool],
     ) -> None:
-        """Nothing done yet; ``sending`` says whether an update is on its way."""
+        """Nothing done yet."""
         self._line, self._trainer = line, trainer
         self._announcements, self._download = announcements, download
         self._outbox, self._outcomes = outbox, outcomes
-        self._counters, self._reporter, self._sending = counters, reporter, sending
+        self._counters, self._reporter = counters, reporter
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
@@ -85,7 +85,7 @@ class Work:
             version = await self._announcements.refresh()
             task = await self._due(version)
             if version is None or not task:
-                await self._line.bell.wait(self._wait())
+                await self._line.bell.wait(self._wait(), ANNOUNCED | COURSE | OUTBOX)
                 continue
             try:
                 match task:
@@ -148,7 +148,7 @@ class Work:
         if trouble:
             self._reporter.set("paused", trouble.partition(":")[0])
         elif not task:
-            self._reporter.set("sending" if self._sending() else "waiting")
+            self._reporter.set("waiting")
 
     async def _full(self) -> str:
         """Return why another update would be one too many, or ``""``."""
@@ -194,7 +194,7 @@ class Work:
             log.info("the trainer has version %d, the run's last: %s", version.number, _words(metrics))
         except TrainerError as error:
             log.error("the trainer did not take version %d, the run's last: %s", version.number, error)
-        self._line.bell.ring()
+        self._line.bell.ring(COURSE)
 
     async def _initialise(self, version: Announcement) -> None:
         """Offer the trainer's own model as version 0."""
@@ -243,7 +243,10 @@ class Work:
         entry = await run(update.store, self._outbox, head, schema, trained.delta, trained.exact, rng)
         self._counters.sent += 1
         self._counters.bytes_raw += entry.head.raw_bytes
-        self._line.bell.ring()
+        now = self._announcements.current
+        ended = now is None or now.run != version.run or now.state == "over"
+        # What belongs to a run that ended in the meantime is dropped by whoever follows its course.
+        self._line.bell.ring(OUTBOX | COURSE if ended else OUTBOX)
         await run(self._announcements.remember, version)
 
     def _encoding(self, schema: Schema, *, initial: bool = False) -> str:
