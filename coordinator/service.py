@@ -23,6 +23,7 @@ from antiphon.codecs.errors import AntiphonError, ConfigError, StateError
 from antiphon.codecs.schema import model_digest
 from antiphon.coordinator import reporting, upkeep
 from antiphon.coordinator.aggregation.presets import build_rule
+from antiphon.coordinator.broadcast import Broadcast
 from antiphon.coordinator.ending import Report, mean_metric, why_over
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.ledger import Ledger
@@ -101,10 +102,16 @@ class Coordinator:
         self._finished = asyncio.Event()
         self._reason = ""
         self._reports: Mapping[str, Report] = {}
+        self._broadcast: Broadcast | None = None
 
     def stop(self) -> None:
         """End the run soon: nothing new is announced, nobody is left without a word."""
         self._finish("it was stopped")
+
+    @property
+    def model(self) -> Model | None:
+        """The newest version that was published, None before the first; for looking, not for changing."""
+        return self._broadcast.model if self._broadcast is not None else None
 
     def said_by(self, agents: Collection[str]) -> dict[str, float]:
         """Return the means of the metrics that these agents' latest updates brought, weighted by examples.
@@ -161,7 +168,7 @@ class Coordinator:
             self._environment,
             status,
         )
-        self._reports = parts.reports
+        self._reports, self._broadcast = parts.reports, parts.broadcast
         if self._listen is not None:
             parts.events.listen(self._listen)
         await self._environment.run(_clean, self._folder)

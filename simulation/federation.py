@@ -29,6 +29,13 @@ from antiphon.simulation.memory_broker import MemoryBroker
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
+Watch = Callable[[Coordinator, dict[str, Any]], None]
+"""Called with each event of the coordinator as it happens; may look at its model, and stop it."""
+
+
+def _never() -> float:
+    return 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -37,16 +44,21 @@ class Member:
     Attributes:
         id: Its name.
         trainer: Makes its trainer.
-        seconds: Virtual seconds that each training takes; infinity: it never comes back.
+        seconds: Virtual seconds that each training takes, or what draws them; infinity: it never comes back.
         joins: Virtual seconds after the coordinator when it starts.
         settings: The agent's.
+        away: Draws, when a training is done, for how many virtual seconds the agent is out of reach before it
+            can answer; 0: it answers at once, infinity: never.
+        leaves: Virtual seconds after the coordinator when it ends for good.
     """
 
     id: str
     trainer: Callable[[], Trainer]
-    seconds: float = 1.0
+    seconds: float | Callable[[], float] = 1.0
     joins: float = 0.0
     settings: AgentSettings = field(default_factory=AgentSettings)
+    away: Callable[[], float] = _never
+    leaves: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,7 @@ def simulate(
     settings: CoordinatorSettings | None = None,
     broker: Callable[[], MemoryBroker] = MemoryBroker,
     seed: int = 0,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Run a federation until its coordinator's end condition, at most for so many virtual seconds.
 
@@ -90,13 +103,15 @@ def simulate(
         settings: The coordinator's.
         broker: Makes the broker: latency, bandwidth.
         seed: Decides every draw but the keys.
+        watch: Sees every event of the coordinator.
 
     Raises:
         ConfigError: Out of the coordinator or an agent.
     """
 
     async def main() -> Outcome:
-        return await federate(members, seconds, folder, initial, settings or CoordinatorSettings(), broker())
+        made = settings or CoordinatorSettings()
+        return await federate(members, seconds, folder, initial, made, broker(), watch)
 
     return run(main, seed)
 
@@ -108,12 +123,19 @@ async def federate(
     initial: Mapping[str, Array],
     settings: CoordinatorSettings,
     broker: MemoryBroker,
+    watch: Watch | None = None,
 ) -> Outcome:
     """As `simulate`, in a virtual loop that runs already."""
     keys = {member.id: SecretKey.generate() for member in members}
     roster = {id: RosterEntry(id, key.public) for id, key in keys.items()}
     identity = Identity("simulation", SecretKey.generate(), SigningKey.generate())
     events: list[dict[str, Any]] = []
+
+    def listen(event: dict[str, Any]) -> None:
+        events.append(event)
+        if watch is not None:
+            watch(coordinator, event)
+
     coordinator = Coordinator(
         settings,
         identity,
@@ -122,7 +144,7 @@ async def federate(
         folder / "federation",
         broker.connect,
         virtual_environment(party="coordinator"),
-        listen=events.append,
+        listen=listen,
     )
     agents: dict[str, Agent] = {}
     trainers: dict[str, Trainer] = {}
@@ -130,7 +152,7 @@ async def federate(
         known = AgentIdentity(
             member.id, identity.federation, keys[member.id], identity.secret.public, identity.signing.public
         )
-        timed = _Timed(member.trainer(), member.seconds)
+        timed = _Timed(member, broker)
         trainers[member.id] = timed.trainer
         environment = timed.slow(virtual_environment(party=member.id))
         place = folder / member.id
@@ -138,7 +160,7 @@ async def federate(
     async with asyncio.TaskGroup() as group:
         lead = group.create_task(coordinator.run(), name="coordinator")
         for member in members:
-            group.create_task(_join(agents[member.id], member.joins), name=member.id)
+            group.create_task(_live(agents[member.id], member), name=member.id)
         await asyncio.wait([lead], timeout=seconds)
         coordinator.stop()
         summary = await lead
@@ -147,17 +169,25 @@ async def federate(
     return Outcome(summary, events, {id: agent.counters for id, agent in agents.items()}, trainers)
 
 
-async def _join(agent: Agent, after: float) -> None:
-    await asyncio.sleep(after)
-    await agent.run()
+async def _live(agent: Agent, member: Member) -> None:
+    await asyncio.sleep(member.joins)
+    if math.isinf(member.leaves):
+        await agent.run()
+        return
+    loop = asyncio.get_running_loop()
+    leaving = loop.call_later(max(0.0, member.leaves - member.joins), agent.stop)
+    try:
+        await agent.run()
+    finally:
+        leaving.cancel()
 
 
 class _Timed:
     """A trainer whose trainings owe virtual time, which the environment that runs them pays."""
 
-    def __init__(self, trainer: Trainer, seconds: float) -> None:
-        self.trainer, self._seconds = trainer, seconds
-        self._owed = 0.0
+    def __init__(self, member: Member, broker: MemoryBroker) -> None:
+        self.trainer, self._member, self._broker = member.trainer(), member, broker
+        self._trained = False
 
     def __getattr__(self, name: str) -> Any:
         """Methods that a trainer may have."""
@@ -170,7 +200,7 @@ class _Timed:
         self.trainer.update_model_params(params)
 
     def train_model(self, context: TrainingContext) -> TrainingResult:
-        self._owed += self._seconds
+        self._trained = True
         return self.trainer.train_model(context)
 
     def slow(self, environment: Environment) -> Environment:
@@ -183,9 +213,25 @@ class _Timed:
 
     async def _pay(self, job: Awaitable[Result]) -> Result:
         result = await job
-        owed, self._owed = self._owed, 0.0
-        if math.isinf(owed):
-            await asyncio.Event().wait()
-        elif owed:
-            await asyncio.sleep(owed)
+        if self._trained:
+            self._trained = False
+            await self._pass_time()
         return result
+
+    async def _pass_time(self) -> None:
+        """Train, and perhaps go away with the result in hand."""
+        seconds, broker, id = self._member.seconds, self._broker, self._member.id
+        await _sleep(seconds if isinstance(seconds, float | int) else seconds())
+        gone = self._member.away()
+        if gone:
+            broker.unreachable.add(id)
+            broker.cut(id)
+            await _sleep(gone)
+            broker.unreachable.discard(id)
+
+
+async def _sleep(seconds: float) -> None:
+    if math.isinf(seconds):
+        await asyncio.Event().wait()
+    elif seconds:
+        await asyncio.sleep(seconds)

@@ -77,6 +77,10 @@ class MemoryBroker:
         self.sessions: dict[str, Session] = {}
         self.refused: set[str] = set()
         """Clients whose credentials are refused."""
+        self.unreachable: set[str] = set()
+        """Clients that find no way here: whoever has a session keeps it, see `cut`."""
+        self.sent: dict[str, int] = {}
+        """Bytes of the messages sent down each client's line."""
         self.running = True
         self._may_publish, self._tap = may_publish, tap
         self._seed = seed
@@ -233,6 +237,7 @@ class MemoryBroker:
 
     def _send(self, session: Session, message: Message) -> None:
         size = len(message.topic) + len(message.payload) + PUBLISH_OVERHEAD
+        self.sent[session.client_id] = self.sent.get(session.client_id, 0) + size
         fate = self._dice_of(session.client_id).fate(self.faults) if self.faults.any else WELL
         for held in fate.copies:
             if held:

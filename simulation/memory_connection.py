@@ -167,7 +167,7 @@ class MemoryConnection:
         broker = self._broker
         while True:
             await asyncio.sleep(broker.line_of(self._client_id).latency)
-            if not broker.running:
+            if not broker.running or self._client_id in broker.unreachable:
                 self._history = reconnect.failed(self._history)
             elif self._client_id in broker.refused:
                 try:

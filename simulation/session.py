@@ -48,6 +48,7 @@ class Host(Protocol):
     protocol: int
     running: bool
     refused: set[str]
+    unreachable: set[str]
 
     def line_of(self, client_id: str) -> Line:
         """What a client's line is like."""

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from antiphon.agents.trainer import TrainingContext, TrainingResult
+from antiphon.coordinator.service import Coordinator
 from antiphon.coordinator.settings import CoordinatorSettings, End
 from antiphon.simulation.federation import Member, Outcome, simulate
 
@@ -69,6 +70,55 @@ def test_late_joiner_takes_part(tmp_path: Path) -> None:
     late = Member("late", Counter, 20, joins=200)
     outcome = federation([*awake(2), late], 600, tmp_path)
     assert outcome.counters["late"].applied > 3
+
+
+def test_trainings_take_as_long_as_is_drawn_for_each(tmp_path: Path) -> None:
+    times = iter([10.0, 50.0, *[1000.0] * 9])
+    outcome = federation([Member("one", Counter, lambda: next(times))], 500, tmp_path, preset="fedasync")
+    at = [event["timestamp"] - outcome.events[0]["timestamp"] for event in outcome.named("accepted")]
+    assert at == [pytest.approx(10, abs=2), pytest.approx(60, abs=3)]
+
+
+def test_agent_that_goes_away_with_its_result_answers_when_it_is_back(tmp_path: Path) -> None:
+    absences = iter([400.0, *[0.0] * 999])
+    away = Member("away", Counter, 20, away=lambda: next(absences))
+    outcome = federation([*awake(2), away], 900, tmp_path, preset="fedasync")
+    started = outcome.events[0]["timestamp"]
+    at = [e["timestamp"] - started for e in outcome.named("accepted") if e["agent"] == "away"]
+    assert 420 <= at[0] < 560, "it lost patience with the broker by and by, as all agents do"
+    first = next(event for event in outcome.named("version") if "away" in event["agents"])
+    assert first["staleness"][first["agents"].index("away")] > 30
+
+
+def test_agent_that_never_comes_back_is_never_heard_again(tmp_path: Path) -> None:
+    gone = Member("gone", Counter, 20, away=lambda: math.inf)
+    outcome = federation([*awake(2), gone], 300, tmp_path)
+    assert {event["agent"] for event in outcome.named("accepted")} == {"agent-0", "agent-1"}
+
+
+def test_agent_leaves_for_good(tmp_path: Path) -> None:
+    leaver = Member("leaver", Counter, 20, joins=10, leaves=150)
+    outcome = federation([*awake(2), leaver], 600, tmp_path)
+    assert 2 <= outcome.counters["leaver"].applied <= 8
+    assert outcome.counters["agent-0"].applied > 20
+
+
+def test_who_watches_sees_each_version_and_may_end_the_run(tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def watch(coordinator: Coordinator, event: dict[str, Any]) -> None:
+        if event["event"] == "version":
+            model = coordinator.model
+            assert model is not None
+            seen.append((model.number, float(model.vector[0])))
+            if model.number == 5:
+                coordinator.stop()
+
+    settings = CoordinatorSettings(durability="rename", preset="fedasync")
+    outcome = simulate(awake(2), 1e6, tmp_path, initial=INITIAL, settings=settings, watch=watch)
+    assert [number for number, _ in seen][:6] == [0, 1, 2, 3, 4, 5]
+    assert sorted(value for _, value in seen) == [value for _, value in seen]
+    assert outcome.summary.version in (5, 6)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -186,3 +186,34 @@ def test_leaving_before_connecting_leaves_nothing_at_the_broker() -> None:
         await broker.connect("b").__aexit__(None, None, None)
 
     run(main)
+
+
+def test_unreachable_broker_is_found_again_once_there_is_a_way() -> None:
+    async def main() -> None:
+        broker = MemoryBroker()
+        async with broker.connect("a") as one:
+            await until_connected(one)
+            broker.unreachable.add("a")
+            broker.cut("a")
+            await asyncio.sleep(300)
+            assert not one.connected
+            broker.unreachable.discard("a")
+            await asyncio.sleep(120)
+            assert one.connected
+
+    run(main)
+
+
+def test_bytes_down_each_line_are_counted() -> None:
+    async def main() -> None:
+        broker = MemoryBroker()
+        async with broker.connect("a") as one, broker.connect("b") as other:
+            await until_connected(one)
+            await until_connected(other)
+            await other.subscribe("topic")
+            await one.publish("topic", bytes(100))
+            await take(other, 1)
+            assert set(broker.sent) == {"b"}
+            assert 105 <= broker.sent["b"] < 130
+
+    run(main)
