@@ -5,9 +5,10 @@ staleness and influence, for bounds and for people.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from antiphon.coordinator.aggregation.decision import first_of_each
 from antiphon.coordinator.aggregation.history import Arrival
@@ -40,6 +41,10 @@ class Buffer:
     def add(self, accepted: Accepted) -> None:
         """One more waits."""
         self._waiting.append(accepted)
+
+    def has(self, accepted: Accepted) -> bool:
+        """Whether this very one waits."""
+        return any(accepted is waiting for waiting in self._waiting)
 
     def count(self, agent: str) -> int:
         """How many of an agent wait."""
@@ -75,6 +80,30 @@ class Influence:
         """Nothing yet."""
         self._staleness: dict[str, deque[int]] = {}
         self._weights: dict[str, float] = {}
+
+    def after(self, agents: Sequence[str], staleness: Sequence[int], weights: Sequence[float]) -> "Influence":
+        """Return what it will be when a version with these updates is committed; this one stays as it is."""
+        later = Influence()
+        later._staleness = {name: deque(seen, maxlen=REMEMBERED) for name, seen in self._staleness.items()}
+        later._weights = dict(self._weights)
+        for agent, tau, weight in zip(agents, staleness, weights, strict=True):
+            later.merged(agent, tau, weight)
+        return later
+
+    def plain(self) -> dict[str, list[Any]]:
+        """Return plain values to be stored with a version: [weight, staleness values] of each agent."""
+        return {
+            agent: [weight, list(self._staleness[agent])] for agent, weight in sorted(self._weights.items())
+        }
+
+    @staticmethod
+    def of(plain: Mapping[str, Sequence[Any]]) -> "Influence":
+        """Read what `plain` returned."""
+        found = Influence()
+        for agent, (weight, staleness) in sorted(plain.items()):
+            found._weights[agent] = float(weight)
+            found._staleness[agent] = deque(map(int, staleness), maxlen=REMEMBERED)
+        return found
 
     def merged(self, agent: str, staleness: int, weight: float) -> None:
         """An update of the agent became part of a version."""

@@ -4,8 +4,9 @@ Not done here: nobody is told (see `antiphon.coordinator.service`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from antiphon.coordinator.settings import End
 
@@ -24,13 +25,23 @@ class Course:
 
     Attributes:
         number: The newest published version; -1 before the first.
-        since: Seconds since the first version was published.
+        since: Seconds since the first version was committed, the time between two processes included.
         reports: The latest of each agent.
     """
 
     number: int
     since: float
     reports: Mapping[str, Report] = field(default_factory=dict[str, Report])
+
+
+def plain_reports(reports: Mapping[str, Report]) -> dict[str, list[Any]]:
+    """Return reports in plain values, to be stored with a version: [examples, metrics] of each agent."""
+    return {agent: [r.examples, dict(sorted(r.metrics.items()))] for agent, r in sorted(reports.items())}
+
+
+def read_reports(plain: Mapping[str, Sequence[Any]]) -> dict[str, Report]:
+    """Read what `plain_reports` returned."""
+    return {agent: Report(int(examples), dict(metrics)) for agent, (examples, metrics) in plain.items()}
 
 
 def mean_metric(name: str, reports: Mapping[str, Report]) -> tuple[float, int]:

@@ -10,18 +10,21 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.broker_config.disk import Disk, RealDisk
 from antiphon.codecs.digests import little_endian
 from antiphon.codecs.errors import ConfigError, StateError
 from antiphon.codecs.schema import ROLES, Schema
 
 Vector = npt.NDArray[Any]
+
+REAL_DISK = RealDisk()
 
 ROLES_KEY = "antiphon.roles"
 """Where a file's metadata has the tensors' roles, as JSON."""
@@ -91,12 +94,22 @@ def _narrow(values: Vector, dtype: np.dtype[Any]) -> Vector:
     return values.astype(dtype, copy=False)
 
 
-def write(path: Path, model: Model, metadata: Mapping[str, str], *, sync: bool) -> None:
+def write(
+    path: Path, model: Model, metadata: Mapping[str, str], *, sync: bool, disk: Disk = REAL_DISK
+) -> None:
     """Write a version as safetensors: aside, synced if wanted, then renamed.
 
     Raises:
         StateError: The disk is full or the folder cannot be written.
     """
+    try:
+        disk.write(path, _parts(model, metadata), sync=sync)
+    except OSError as error:
+        raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
+
+
+def _parts(model: Model, metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """Yield what a file consists of: at most one tensor in another dtype is in memory besides the model."""
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
     at = 0
     for tensor in model.schema.tensors:
@@ -109,34 +122,10 @@ def write(path: Path, model: Model, metadata: Mapping[str, str], *, sync: bool) 
         at += size
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        with aside.open("wb") as file:
-            file.write(len(header).to_bytes(8, "little"))
-            file.write(header)
-            _write_tensors(file, model)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        aside.replace(path)
-        if sync:
-            sync_folder(path.parent)
-    except OSError as error:
-        raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
-
-
-def _write_tensors(file: BinaryIO, model: Model) -> None:
+    yield len(header).to_bytes(8, "little")
+    yield header
     for _, value in tensors(model.schema, model.vector, model.exact):
-        file.write(little_endian(value.reshape(-1)))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield little_endian(value.reshape(-1))
 
 
 def metadata_of(path: Path) -> dict[str, str]:

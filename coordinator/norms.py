@@ -8,6 +8,7 @@ know what is normal.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -37,6 +38,14 @@ class Norms:
         self._most, self._factor = limits.norm, limits.norm_factor
         self._accepted: deque[float] = deque(maxlen=REMEMBERED)
         self.model = 0.0
+
+    def plain(self) -> list[float]:
+        """Return the remembered norms, oldest first, to be stored with a version."""
+        return list(self._accepted)
+
+    def restore(self, plain: Sequence[float]) -> None:
+        """Go on from what `plain` returned."""
+        self._accepted = deque(map(float, plain), maxlen=REMEMBERED)
 
     def accepted(self, norm: float) -> None:
         """An update of that norm was accepted."""

@@ -7,7 +7,6 @@ counted. What peers can cause at will (dropped frames) makes at most one event p
 
 import asyncio
 import json
-import os
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +50,7 @@ class Events:
         self._some = asyncio.Event()
         self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._listeners: list[Callable[[dict[str, Any]], None]] = []
+        self._size: int | None = None
         self.dropped = 0
 
     def listen(self, listener: Callable[[dict[str, Any]], None]) -> None:
@@ -101,12 +101,14 @@ class Events:
                 self.dropped += 1
 
     def _write(self, batch: list[bytes]) -> None:
+        disk, data = self._environment.disk, b"".join(record + b"\n" for record in batch)
         try:
-            with self._path.open("ab") as file:
-                file.write(b"".join(record + b"\n" for record in batch))
-                size = file.tell()
-            if size > self._limits.events_bytes:
-                os.replace(self._path, self._path.with_name("events.1.jsonl"))
+            size = (disk.size(self._path) or 0) if self._size is None else self._size
+            disk.append(self._path, size, data)
+            self._size = size + len(data)
+            if self._size > self._limits.events_bytes:
+                disk.move(self._path, self._path.with_name("events.1.jsonl"))
+                self._size = 0
         except OSError:
             self.dropped += len(batch)
 

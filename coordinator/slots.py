@@ -43,6 +43,7 @@ class _Pin:
 class _Slot:
     publication: bytes = b""
     superseded: float = float("-inf")
+    age: int = 0  # which of those superseded at the same moment is the older one
     pins: dict[str, _Pin] = field(default_factory=dict[str, _Pin])
 
 
@@ -63,7 +64,7 @@ class Slots:
     def free(self, now: float, hold: float) -> int | None:
         """Return the slot for the next version (the longest superseded), or None: see `free_at`."""
         ready = [n for n in self._others() if self._ready_at(n, now, hold) <= now]
-        return min(ready, key=lambda n: (self._slots[n].superseded, n), default=None)
+        return min(ready, key=lambda n: (self._slots[n].superseded, self._slots[n].age, n), default=None)
 
     def free_at(self, now: float, hold: float) -> float:
         """When a slot is free at the latest, if nobody pins another; ``now`` if one is."""
@@ -73,15 +74,36 @@ class Slots:
         """The slot holds the newest version from now on."""
         if self._newest is not None and self._newest != slot:
             self._slots[self._newest].superseded = now
-        self._slots[slot] = _Slot(publication)
+        if self._slots[slot].publication != publication:  # else it is announced again, after a restart
+            self._slots[slot] = _Slot(publication)
         self._newest = slot
         for agent in self._wishes:
             self.pin(publication, agent, now)
         self._wishes.clear()
 
+    def restore(self, slot: int, publication: bytes, number: int, now: float) -> None:
+        """A slot that a former process filled with version ``number``; it counts as superseded just now."""
+        self._slots[slot] = _Slot(publication, now, number)
+
+    def restore_pin(self, publication: bytes, agent: str, since: float, now: float) -> None:
+        """A pin from a former process: it lives as if a note had come now."""
+        slot = self.slot_of(publication)
+        if slot is not None:
+            self._slots[slot].pins[agent] = _Pin(since, now)
+
+    def pins(self, now: float) -> dict[tuple[str, bytes], float]:
+        """Return since when each (agent, publication) is pinned, those that ended left out."""
+        return {
+            (agent, slot.publication): pin.since
+            for slot in self._slots
+            for agent, pin in sorted(slot.pins.items())
+            if slot.publication and _ends(pin) > now
+        }
+
     def empty(self, slot: int) -> None:
         """The slot's chunks are being replaced: what was in it cannot be pinned or sent again."""
         self._slots[slot].publication = b""
+        self._slots[slot].pins.clear()
 
     def slot_of(self, publication: bytes) -> int | None:
         """Where a publication is, if it still is."""
@@ -131,5 +153,9 @@ class Slots:
 
     @staticmethod
     def _pinned_until(slot: _Slot, now: float) -> float:
-        ends = [min(pin.last + PIN_IDLE, pin.since + PULL_LIMIT) for pin in slot.pins.values()]
+        ends = [_ends(pin) for pin in slot.pins.values()]
         return max((end for end in ends if end > now), default=float("-inf"))
+
+
+def _ends(pin: _Pin) -> float:
+    return min(pin.last + PIN_IDLE, pin.since + PULL_LIMIT)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from antiphon.codecs.messages import Offer, UpdateId
 from antiphon.codecs.schema import infer
 from antiphon.codecs.sealing import SymmetricKey
@@ -61,3 +63,24 @@ def test_weightless_updates_give_nobody_a_share() -> None:
     influence = Influence()
     influence.merged("a", 0, 0.0)
     assert influence.shares() == {"a": 0.0}
+
+
+def test_influence_after_a_version_is_another_value_that_is_stored_and_read_back() -> None:
+    before = Influence()
+    before.merged("a", 1, 0.1)
+    after = before.after(["b", "a"], [3, 0], [0.2, 0.7])
+    assert before.shares() == {"a": 1.0}
+    again = Influence.of(msgspec.msgpack.decode(msgspec.msgpack.encode(after.plain())))
+    assert again.plain() == after.plain() == {"a": [0.1 + 0.7, [1, 0]], "b": [0.2, [3]]}
+    assert again.shares() == after.shares()
+    for _ in range(40):
+        again.merged("a", 5, 0.0)
+    assert again.median_staleness("a") == 5.0
+    assert len(again.recent_staleness()) == 33
+
+
+def test_only_the_very_update_is_had() -> None:
+    buffer, one = Buffer(), accepted("a", 1)
+    buffer.add(one)
+    assert buffer.has(one)
+    assert not buffer.has(accepted("a", 1))

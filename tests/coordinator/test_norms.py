@@ -51,3 +51,12 @@ def test_norm_of_a_long_vector_is_taken_in_pieces_without_overflow() -> None:
     assert euclidean(np.full(3, 3e38, np.float32)) == pytest.approx(3e38 * 3**0.5)
     assert euclidean(np.full(3, 1e300)) == float("inf")
     assert euclidean(np.empty(0, np.float32)) == 0.0
+
+
+def test_what_was_normal_is_stored_and_read_back() -> None:
+    one, other = known(), Norms(Limits())
+    one.accepted(0.1 + 0.2)
+    other.restore(one.plain())
+    one.model = other.model = 0.3
+    assert other.plain() == one.plain()
+    assert other.bound() == one.bound()

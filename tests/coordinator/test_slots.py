@@ -107,3 +107,38 @@ def test_wish_for_the_newest_pins_it_now() -> None:
     assert slots.free(10.0, 1.0) == 0
     slots.forget("a")
     assert slots.free(10.0, 1.0) in (0, 1, 3)
+
+
+def test_slots_of_a_former_process_rest_and_go_oldest_version_first() -> None:
+    slots = Slots(4)
+    slots.restore(2, b"c" * 16, 7, 100.0)
+    slots.restore(0, b"a" * 16, 9, 100.0)
+    slots.restore(1, b"b" * 16, 8, 100.0)
+    slots.take(0, b"a" * 16, 101.0)  # the newest is announced again
+    assert slots.slot_of(b"a" * 16) == 0
+    assert slots.free(100.5, 1.0) == 3  # it holds nothing
+    slots.take(3, b"d" * 16, 101.0)
+    assert slots.free(100.5, 1.0) is None
+    assert slots.free(110.0, 1.0) == 2
+
+
+def test_pins_of_a_former_process_live_thirty_seconds_and_no_longer_than_their_hour() -> None:
+    slots = Slots(3)
+    slots.restore(0, b"a" * 16, 1, 100.0)
+    slots.restore(1, b"b" * 16, 2, 100.0)
+    slots.restore_pin(b"a" * 16, "slow", 90.0, 100.0)
+    slots.restore_pin(b"b" * 16, "old", 100.0 - 3590.0, 100.0)
+    slots.restore_pin(b"gone" * 4, "lost", 90.0, 100.0)
+    assert slots.pins(100.0) == {("slow", b"a" * 16): 90.0, ("old", b"b" * 16): -3490.0}
+    assert list(slots.pins(111.0)) == [("slow", b"a" * 16)]
+    assert slots.pins(131.0) == {}
+
+
+def test_newest_that_is_announced_again_keeps_its_pins() -> None:
+    slots = Slots(3)
+    slots.restore(0, b"a" * 16, 1, 100.0)
+    slots.restore_pin(b"a" * 16, "slow", 90.0, 100.0)
+    slots.take(0, b"a" * 16, 101.0)
+    assert list(slots.pins(102.0)) == [("slow", b"a" * 16)]
+    slots.empty(0)
+    assert slots.pins(102.0) == {}
