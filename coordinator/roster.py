@@ -6,8 +6,9 @@ Not done here: the folder is read by whoever calls `Roster.change`.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.codecs.errors import SealError
@@ -44,6 +45,7 @@ class Roster:
         self._identity, self._live = identity, live
         self._entries: dict[str, RosterEntry] = {}
         self._activity: dict[str, _Activity] = {}
+        self._there: OrderedDict[str, _Activity] = OrderedDict()  # by when they were heard of last
         self.peers: dict[str, Peer] = {}
         self.removed: dict[str, Peer] = {}
 
@@ -58,6 +60,7 @@ class Roster:
                 removed.append(self.peers.pop(id))
                 self.removed[id] = removed[-1]
                 self._activity.pop(id, None)
+                self._there.pop(id, None)
         for id, entry in sorted(entries.items()):
             if self._entries.get(id) == entry:
                 continue
@@ -82,6 +85,8 @@ class Roster:
         activity.heard = now
         came = not activity.there or incarnation not in (b"", activity.incarnation)
         activity.there, activity.incarnation = True, incarnation or activity.incarnation
+        self._there[id] = activity
+        self._there.move_to_end(id)
         return came
 
     def is_newer(self, id: str, incarnation: bytes, counter: int, now: float) -> bool:
@@ -111,19 +116,23 @@ class Roster:
 
     def slowest_round_trip(self, now: float) -> float | None:
         """Seconds: the longest smoothed round trip of a live agent; None before any was measured."""
-        trips = [a.round_trip for a in self._activity.values() if self._is_live(a, now)]
+        trips = [activity.round_trip for activity in self._there.values() if self._is_live(activity, now)]
         return max((trip for trip in trips if trip is not None), default=None)
 
     def live(self, now: float) -> int:
         """How many agents are there."""
-        return sum(self._is_live(activity, now) for activity in self._activity.values())
+        return len(self._there) - sum(1 for _ in self._silent(now))
 
     def left(self, now: float) -> list[str]:
         """Return who has been silent for too long since the last call."""
-        gone = [id for id, a in sorted(self._activity.items()) if a.there and not self._is_live(a, now)]
+        gone = sorted(self._silent(now))
         for id in gone:
-            self._activity[id].there = False
+            self._there.pop(id).there = False
         return gone
 
+    def _silent(self, now: float) -> Iterator[str]:
+        """Who has been silent for too long; they come first."""
+        return takewhile(lambda id: not self._is_live(self._there[id], now), self._there)
+
     def _is_live(self, activity: _Activity, now: float) -> bool:
-        return activity.there and now - activity.heard <= self._live
+        return now - activity.heard <= self._live

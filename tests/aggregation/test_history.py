@@ -66,6 +66,22 @@ def test_gaps_begin_at_the_last_admission_or_flush_and_are_never_negative() -> N
     assert admitted(RULE, replace(state, flushed_at=18.0), "a", 20.0).recent_gaps == (2.0, 0.0, 2.0)
 
 
+def test_who_has_left_is_found_although_nobody_looks_at_every_update() -> None:
+    """Against the definition: everybody who sent none of the last 100·C admitted updates is forgotten."""
+    rng = np.random.default_rng(3)
+    state, last = init_state(), dict[str, int]()
+    for number in range(1, 3001):
+        # Few agents at a time, and others later: C stays small and everybody leaves sooner or later.
+        agent = f"a{number // 400 + int(rng.integers(2))}"
+        state = admitted(RULE, state, agent, 0.0)
+        oldest = number - 100 * len(set(state.recent_agents))
+        last = {name: seen for name, seen in last.items() if seen >= oldest} | {agent: number}
+        assert {presence.agent: presence.last for presence in state.presences} == last
+        assert [presence.agent for presence in state.presences] == sorted(last)
+        assert state.nobody_before <= min(last.values())
+    assert len(last) < 8
+
+
 def test_the_memory_before_is_not_changed() -> None:
     state = init_state()
     admitted(RULE, state, "a", 1.0)

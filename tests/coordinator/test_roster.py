@@ -63,6 +63,18 @@ def test_agent_is_there_for_a_while_after_its_last_frame() -> None:
     assert roster.heard("a", b"2" * 16, 94.0)  # a new process of the same agent
 
 
+def test_who_left_long_ago_is_counted_out_whoever_came_first() -> None:
+    roster = Roster(IDENTITY, 60.0)
+    for id, now in (("c", 0.0), ("a", 1.0), ("b", 2.0), ("c", 50.0), ("d", 51.0)):
+        roster.heard(id, b"1" * 16, now)
+    assert roster.live(62.0) == 3  # of a nothing was heard for 61 s
+    assert roster.live(70.0) == 2
+    assert roster.left(70.0) == ["a", "b"]
+    assert roster.heard("b", b"1" * 16, 71.0)
+    assert roster.live(110.5) == 2
+    assert roster.left(200.0) == ["b", "c", "d"]
+
+
 def test_older_notes_are_ignored_for_each_process_start() -> None:
     roster = Roster(IDENTITY, 60.0)
     assert roster.is_newer("a", b"1" * 16, 5, 0.0)
