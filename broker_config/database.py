@@ -103,16 +103,16 @@ class SqliteDatabase:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._path = path
         self._write_lock, self._read_lock = threading.RLock(), threading.Lock()
-        self._reader: sqlite3.Connection | None = None
-        self._writer = self._connect()
+        self._writer, self._reader = self._connect(), self._connect()
         try:
             with translated(path):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
                 self._writer.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
                 prepare(self._writer)
+                self._reader.execute("PRAGMA query_only = ON")
         except BaseException:
-            self._writer.close()
+            self.close()
             raise
 
     @contextmanager
@@ -124,9 +124,6 @@ class SqliteDatabase:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Database.rows`."""
         with self._read_lock, translated(self._path):
-            if self._reader is None:
-                self._reader = self._connect()
-                self._reader.execute("PRAGMA query_only = ON")
             return self._reader.execute(sql, parameters).fetchall()
 
     @contextmanager
@@ -142,8 +139,7 @@ class SqliteDatabase:
     def close(self) -> None:
         """See `Database.close`."""
         with self._write_lock, self._read_lock, translated(self._path):
-            if self._reader is not None:
-                self._reader.close()
+            self._reader.close()
             self._writer.close()
 
     def _connect(self) -> sqlite3.Connection:

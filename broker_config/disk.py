@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,9 +120,11 @@ class RealDisk:
     def make(self, folder: Path) -> None:
         """See `Disk.make`."""
         missing = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(0o700, parents=True, exist_ok=True)
         for each in reversed(missing):
+            each.mkdir(0o700, exist_ok=True)
             _sync_folder(each.parent)
+        if not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
 
     def names(self, folder: Path) -> list[str]:
         """See `Disk.names`."""
@@ -133,9 +136,10 @@ class RealDisk:
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         try:
-            return path.stat().st_size
+            about = path.stat()
         except FileNotFoundError:
             return None
+        return about.st_size if stat.S_ISREG(about.st_mode) else None
 
     def read(self, path: Path) -> bytes:
         """See `Disk.read`."""
