@@ -20,7 +20,8 @@ from antiphon.codecs import announcements
 from antiphon.codecs.errors import ConfigError, NotConnected, StateError, TransportError
 from antiphon.codecs.messages import NO_DIGEST, WIRE, Announcement
 from antiphon.coordinator import publication
-from antiphon.coordinator.keys import EpochKeys, GroupRing, Identity
+from antiphon.coordinator.epochs import EpochKeys
+from antiphon.coordinator.keys import GroupRing, Identity
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.outgoing import Outgoing
 from antiphon.coordinator.publication import Publication, chunk_file, page_file
@@ -162,6 +163,12 @@ class Broadcast:
     def refresh(self) -> None:
         """Sign again what was not signed for a while, and publish it soon."""
         if self._raw and _now() - self._signed >= RESIGN:
+            self._sign()
+            self._again_soon.set()
+
+    def sign_again(self) -> None:
+        """What the announcement says has changed: sign it again, and publish it soon."""
+        if self._raw:
             self._sign()
             self._again_soon.set()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.broker_config.disk import Disk
 from antiphon.codecs import chunks, encodings
 from antiphon.codecs.chunks import EXACT, VECTOR, Chunk, UpdateDigest
 from antiphon.codecs.errors import LimitError, MalformedError, PeerError, Rejected
@@ -45,12 +46,13 @@ class Checked:
     sumsq: float
 
 
-def check(update: Update, norm: float) -> Checked:
+def check(update: Update, norm: float, disk: Disk) -> Checked:
     """Check a spooled update.
 
     Args:
         update: Complete; its offer was admitted.
         norm: The largest Euclidean norm; infinity: any finite one.
+        disk: Where it lies.
 
     Returns:
         What merging needs to know.
@@ -60,7 +62,7 @@ def check(update: Update, norm: float) -> Checked:
         OSError: The spool file cannot be read.
     """
     try:
-        return _pass(update, norm)
+        return _pass(update, norm, disk)
     except Rejected:
         raise
     except LimitError as error:
@@ -86,12 +88,12 @@ def open_chunk(reader: Reader, index: int, schema: Schema, limit: int) -> tuple[
     return chunk, chunks.raw(chunk, schema)
 
 
-def _pass(update: Update, norm: float) -> Checked:
+def _pass(update: Update, norm: float, disk: Disk) -> Checked:
     schema, offer = update.schema, update.offer
     digest = UpdateDigest(schema.digest, offer.base, offer.encoding)
     tiles: list[Tile] = []
     sums = np.zeros(schema.blocks)
-    with Reader(update) as reader:
+    with Reader(update, disk) as reader:
         for index in range(update.chunks):
             chunk, data = open_chunk(reader, index, schema, update.frame_limit)
             tiles.append(Tile(chunk.section, chunk.first, chunk.count, chunk.encoding))

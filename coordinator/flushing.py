@@ -155,7 +155,9 @@ class Flushing:
     async def _begin(self, accepted: Accepted) -> None:
         """Publish the first version that an agent brought."""
         try:
-            found = await self._tools.environment.run(merging.first_version, accepted)
+            found = await self._tools.environment.run(
+                merging.first_version, accepted, self._tools.environment.disk
+            )
         except OSError as error:
             raise StateError(f"cannot read the spool: {error.strerror}") from None
         if isinstance(found, Spoiled):
@@ -184,7 +186,7 @@ class Flushing:
         assert self._step is not None  # there is a model, so there is a step
         try:
             merged = await tools.environment.run(
-                merging.merge, tools.rule, scalars, model, self._step, batch, bases
+                merging.merge, tools.rule, scalars, model, self._step, batch, bases, tools.environment.disk
             )
         except OSError as error:
             raise StateError(f"cannot read the spool: {error.strerror}") from None

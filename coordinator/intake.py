@@ -2,7 +2,8 @@
 
 Guaranteed: only an offer that opened creates state; a frame is bound to its topic's client before anything is
 opened; nothing that a peer sends raises out of `Intake.take`. Complete updates wait in a bounded queue,
-`Intake.complete`, for their check; while it is full nothing more is taken.
+`Intake.complete`, for their check; while it is full, or the ledger is behind, nothing more is taken. Until
+the ledger holds what became of an update, it is answered like one that is being checked.
 Not done here: windows and chunks (`transfers`), contents (`checking`), what notes ask for (`notes`).
 """
 
@@ -14,21 +15,26 @@ from pathlib import Path
 import msgspec
 
 from antiphon.broker_config.connection import Message
+from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import frames, messages, sealing
-from antiphon.codecs.chunks import Assembly
 from antiphon.codecs.errors import MalformedError, PeerError, Rejected
 from antiphon.codecs.frames import Frame, Kind
 from antiphon.codecs.messages import Note, Offer, Receipt, UpdateId
+from antiphon.codecs.sealing import SymmetricKey
+from antiphon.coordinator import uploads
 from antiphon.coordinator.admission import Situation, admit
-from antiphon.coordinator.keys import EpochKeys, Identity, Peer
+from antiphon.coordinator.commits import Commits
+from antiphon.coordinator.epochs import EpochKeys
+from antiphon.coordinator.keys import Identity, Peer
 from antiphon.coordinator.ledger import Ledger, Outcome
+from antiphon.coordinator.ledger.records import OpenUpload, Settle
 from antiphon.coordinator.receipts import Receipts, receipt
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
 from antiphon.coordinator.settings import Limits
 from antiphon.coordinator.spool import Update
-from antiphon.coordinator.transfers import PATIENCE, Transfers
+from antiphon.coordinator.transfers import MOST_PATIENCE, PATIENCE, Transfers
 from antiphon.coordinator.uploads import Upload
 
 ALL_SENT = 1 << 53
@@ -39,19 +45,13 @@ UNKNOWN_KEY_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
-    """An update whose chunks are all here, to be checked; ``frame``: an inline one's offer, not on disk."""
-
-    update: Update
-    frame: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Desk:
     """What the intake works with, and whom it tells.
 
     Attributes:
-        identity, run, epochs, limits, roster, ledger, receipts, events, transfers: See their modules.
+        identity, run, epochs, limits, roster, ledger, commits, receipts, events, transfers: See their
+            modules.
+        environment: See its module.
         folder: The spool.
         situation: What offers are judged against, now.
         waiting: How many updates of an agent wait to be merged.
@@ -64,9 +64,11 @@ class Desk:
     run: bytes
     epochs: EpochKeys
     limits: Limits
+    environment: Environment
     folder: Path
     roster: Roster
     ledger: Ledger
+    commits: Commits
     receipts: Receipts
     events: Events
     transfers: Transfers
@@ -81,14 +83,15 @@ class Intake:
     """See the module."""
 
     def __init__(self, desk: Desk) -> None:
-        """The spool folder must be there and empty."""
+        """The spool folder must be there."""
         self._desk = desk
         self._topics = Topics(desk.identity.prefix)
         self._checking: dict[tuple[str, UpdateId], int] = {}
         self._unknown_key: dict[str, float] = {}
         self._last: dict[str, tuple[bytes, UpdateId, bytes]] = {}
         self._files = 0
-        self.complete: asyncio.Queue[Complete] = asyncio.Queue(desk.limits.checks)
+        self._restored: list[Update] = []
+        self.complete: asyncio.Queue[Update] = asyncio.Queue(desk.limits.checks)
         self.spooled = 0
         self.received_bytes = 0
         self.dropped = 0
@@ -105,6 +108,7 @@ class Intake:
             self._drop("rejected", client, "unknown-sender", "nobody of that name is admitted")
             return
         try:
+            await self._desk.commits.room()
             frame = frames.read(message.payload, self._desk.limits.frame)
             self._check_header(frame, peer)
             match frame.header.kind:
@@ -113,7 +117,7 @@ class Intake:
                 case Kind.UPDATE_CHUNK:
                     update = await self._desk.transfers.chunk(frame, message.payload, peer)
                     if update is not None:
-                        await self._finish(Complete(update))
+                        await self._finish(update)
                 case _:
                     self._note(frame, peer)
         except PeerError as error:
@@ -135,7 +139,7 @@ class Intake:
 
     def _heard(self, peer: Peer, incarnation: bytes) -> None:
         if self._desk.roster.heard(peer.id, incarnation, _now()):
-            self._desk.events.add("joined", agent=peer.id)
+            self._desk.events.add_seldom("joined", peer.id)
 
     def _note(self, frame: Frame, peer: Peer) -> None:
         plain = frames.open_frame(frame, peer.note)
@@ -150,35 +154,34 @@ class Intake:
         header, limits = frame.header, self._desk.limits
         if len(data) > limits.offer:
             raise MalformedError(f"an offer of {len(data)} bytes, the limit is {limits.offer}")
-        epoch = self._desk.epochs.get(header.key_id)
-        if epoch is None:
+        key = self._key(frame, peer)
+        if key is None:
             self._refuse_unknown_key(peer, header.transfer)
             return
-        key = sealing.update_key(peer.pair, header.transfer, epoch, header.one_time)
         offer = messages.decode(frames.open_frame(frame, key), Offer, limits.offer)
         self._heard(peer, b"")
         id = UpdateId(offer.incarnation, offer.sequence)
         if self.answer_known(peer, id, offer.digest, header.transfer):
             return
+        # What was let in once is not judged again: it would be settled while it is under way.
+        if self._desk.transfers.go_on(peer, header.transfer, key, offer.send):
+            return
         try:
             schema = admit(offer, peer.id, peer.may_initialise, self._desk.situation(), limits)
         except Rejected as error:
+            if self._desk.transfers.transfer_of(peer.id, id) is not None:
+                await self._desk.transfers.forget(peer.id)
             self.settle_against(peer, offer, error, "refused", header.transfer)
             return
-        self._files += 1
-        upload = Upload(
-            agent=peer.id,
-            transfer=header.transfer,
-            offer=msgspec.structs.replace(offer, inline=[], schema_body=b""),
-            schema=schema,
-            # A name of ours: two updates under one transfer id must not share a file.
-            path=self._desk.folder / f"{peer.id}-{self._files}.update",
-            key=key,
-            frame_limit=limits.frame,
-            touched=_now(),
-            assembly=Assembly(offer.chunks),
-            places=[None] * offer.chunks,
-            highest=offer.send,
+        upload = uploads.begin(
+            peer.id,
+            header.transfer,
+            msgspec.structs.replace(offer, inline=[], schema_body=b""),
+            schema,
+            self._new_path(peer.id),
+            key,
+            limits.frame,
+            _now(),
         )
         if self._must_wait(upload):
             self._desk.receipts.put(peer, upload.wait(PATIENCE))
@@ -186,9 +189,22 @@ class Intake:
             # It may be of this very update, which would be complete twice.
             await self._desk.transfers.forget(peer.id)
             self._desk.hold(offer.base_number)
-            await self._finish(Complete(upload.inline(len(data)), data))
-        elif await self._desk.transfers.open(peer, upload):
-            self._desk.hold(offer.base_number)
+            await self._finish(upload.inline(data))
+        else:
+            await self._desk.transfers.open(peer, upload)
+
+    def _key(self, frame: Frame, peer: Peer) -> SymmetricKey | None:
+        """Return what opens an offer; None if its epoch is gone, unless it is of an upload under way."""
+        header = frame.header
+        epoch = self._desk.epochs.get(header.key_id)
+        if epoch is None:
+            return self._desk.transfers.key_of(peer.id, header.transfer)
+        return sealing.update_key(peer.pair, header.transfer, epoch, header.one_time)
+
+    def _new_path(self, agent: str) -> Path:
+        """A name of ours, never used twice: two updates under one transfer id must not share a file."""
+        self._files += 1
+        return self._desk.folder / f"{agent}-{self._desk.ledger.term}-{self._files}.update"
 
     def _refuse_unknown_key(self, peer: Peer, transfer: bytes) -> None:
         self._drop("rejected", peer.id, "unknown-key", "an offer under an epoch key that is not held")
@@ -216,14 +232,25 @@ class Intake:
     def settle_against(
         self, peer: Peer, offer: Offer, error: Rejected, word: str, transfer: bytes = b""
     ) -> None:
-        """Settle an update against its agent, and say so. ``word``: refused or rejected."""
+        """Settle an update that never waited against its agent, and say so. ``word``: refused or rejected."""
         id = UpdateId(offer.incarnation, offer.sequence)
         type = "refused" if word == "refused" else "rejected"
         outcome = Outcome(type, offer.digest, -1, error.reason, error.detail)
-        outcome = self._desk.ledger.settle(peer.id, id, outcome)
-        self._desk.settled(outcome)
-        self._desk.receipts.put(peer, outcome_receipt(id, outcome, offer.digest, transfer))
-        self._desk.events.add("rejected", agent=peer.id, reason=error.reason, detail=error.detail[:300])
+        self._checking[(peer.id, id)] = offer.chunks
+
+        def done() -> None:
+            self.checked(peer.id, id)
+            counts = self._desk.ledger.outcome(peer.id, id) or outcome
+            self._desk.settled(counts)
+            self._desk.receipts.put(peer, outcome_receipt(id, counts, offer.digest, transfer))
+            self._desk.events.add_rarely("rejected", peer.id, error.reason, error.detail)
+
+        def failed(_: OSError) -> None:
+            self.checked(peer.id, id)
+            word = receipt("wait", id, digest=offer.digest, transfer=transfer, after=MOST_PATIENCE)
+            self._desk.receipts.put(peer, word)
+
+        self._desk.commits.put(Settle(peer.id, id, outcome), done, failed)
 
     def _must_wait(self, upload: Upload) -> bool:
         """Whether the agent has too many updates waiting, or the spool is full."""
@@ -232,16 +259,49 @@ class Intake:
         total = self.spooled + self._desk.transfers.reserved(agent) + upload.size
         return mine >= limits.waiting_updates or total > limits.spool_bytes
 
-    async def _finish(self, complete: Complete) -> None:
-        update = complete.update
+    async def restore(self, opened: OpenUpload) -> None:
+        """Go on with an upload of an earlier start: with what of it is on disk. Before anything is taken.
+
+        Raises:
+            OSError: Its file cannot be read.
+        """
+        upload = uploads.begin(
+            opened.agent,
+            opened.transfer,
+            opened.offer,
+            opened.schema,
+            self._desk.folder / opened.file,
+            opened.key,
+            opened.frame_limit,
+            _now(),
+        )
+        await self._desk.environment.run(uploads.restore, self._desk.environment.disk, upload)
+        if (update := self._desk.transfers.restore(upload)) is not None:
+            self._restored.append(update)
+
+    async def finish_restored(self) -> None:
+        """Check what was complete, but not received, when the last start ended. Ends when all is queued."""
+        while self._restored:
+            await self._finish(self._restored.pop(0))
+
+    async def _finish(self, update: Update) -> None:
         self._last[update.agent] = (update.transfer, update.id, update.offer.digest)
         self._checking[(update.agent, update.id)] = update.chunks
         self.spooled += update.spooled
-        await self.complete.put(complete)
+        await self.complete.put(update)
 
-    def checked(self, update: Update) -> None:
-        """The update's check is done, one way or the other."""
-        self._checking.pop((update.agent, update.id), None)
+    def concluded(self, update: Update) -> None:
+        """What became of a complete update is in the ledger, or it was given back to its agent."""
+        self.checked(update.agent, update.id)
+        self.complete.task_done()
+
+    def checked(self, agent: str, id: UpdateId) -> None:
+        """The ledger has an update's outcome, or it was given back."""
+        self._checking.pop((agent, id), None)
+
+    def waits(self, update: Update) -> None:
+        """An update of an earlier start waits to be merged: it takes room in the spool."""
+        self.spooled += update.spooled
 
     def unspooled(self, update: Update) -> None:
         """The update's file is gone."""

@@ -1,9 +1,11 @@
-"""The coordinator's keys: its identity, its epoch keys for updates, the group keys for models.
+"""The coordinator's keys: its identity, those it shares with each agent, the group keys for models.
 
-One epoch of each for now; every structure holds several, because what was sealed under the last one is still
-under way when the next begins. Nothing here is written to disk.
+Several group keys are held, because what was sealed under the last one is still under way when the next
+begins. They live in the ledger, the static keys in the federation's folder. The epoch keys for updates are in
+`antiphon.coordinator.epochs`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from antiphon.broker_config.topics import COORDINATOR
@@ -66,37 +68,15 @@ def meet(identity: Identity, id: str, public: bytes, may_initialise: bool) -> Pe
 
 
 @dataclass(frozen=True, slots=True)
-class EpochKeys:
-    """The X25519 keys that updates may be sealed to: the announced one first, then those still in use."""
-
-    secrets: tuple[tuple[bytes, SecretKey], ...]
-
-    @staticmethod
-    def begin() -> "EpochKeys":
-        """Draw the first."""
-        secret = SecretKey.generate()
-        return EpochKeys(((sealing.epoch_id(secret.public), secret),))
-
-    @property
-    def public(self) -> bytes:
-        """The announced public key."""
-        return self.secrets[0][1].public
-
-    def get(self, id: bytes) -> SecretKey | None:
-        """The private half of the epoch that a frame names, if it is still held."""
-        return next((secret for name, secret in self.secrets if name == id), None)
-
-
-@dataclass(frozen=True, slots=True)
 class GroupRing:
     """The keys that models are sealed under: the newest first, then those of slots that still live."""
 
     keys: tuple[GroupKey, ...] = field(repr=False)
 
     @staticmethod
-    def begin() -> "GroupRing":
-        """Draw the first."""
-        return GroupRing((sealing.new_group_key(),))
+    def of(kept: Sequence[GroupKey] = ()) -> "GroupRing":
+        """The keys that an earlier start left, or the first one; whoever asks writes that down."""
+        return GroupRing(tuple(kept) or (sealing.new_group_key(),))
 
     @property
     def current(self) -> GroupKey:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.broker_config.disk import Disk
 from antiphon.codecs import chunks, encodings
 from antiphon.codecs.chunks import EXACT, VECTOR
 from antiphon.codecs.errors import PeerError
@@ -83,6 +84,7 @@ def merge(
     step: StepState,
     batch: Sequence[Accepted],
     bases: Sequence[Vector] | None,
+    disk: Disk,
 ) -> Merged | Spoiled:
     """Compute the next version.
 
@@ -93,6 +95,7 @@ def merge(
         step: The optimiser's state; left as it is.
         batch: What is merged.
         bases: Each update's base vector (memory-mapped ones are read once, in order); None for anchor "base".
+        disk: Where the spool is.
 
     Returns:
         The next version, or which update spoiled it.
@@ -105,7 +108,7 @@ def merge(
     moved = tuple(np.empty_like(old) for old in step.vectors)
     with ExitStack() as stack:
         try:
-            cursors = [_blame(n, _cursor, stack, accepted) for n, accepted in enumerate(batch)]
+            cursors = [_blame(n, _cursor, stack, accepted, disk) for n, accepted in enumerate(batch)]
             for first, stop in pairwise(_boundaries(batch, schema)):
                 deltas = [_blame(n, cursor.range, first, stop) for n, cursor in enumerate(cursors)]
                 part = slice(first * BLOCK, min(stop * BLOCK, schema.size))
@@ -129,10 +132,10 @@ def merge(
     return Merged(Model(schema, vector, exact, model.number + 1, digest), StepState(moved, step.t + 1))
 
 
-def _cursor(stack: ExitStack, accepted: Accepted) -> _Cursor:
+def _cursor(stack: ExitStack, accepted: Accepted, disk: Disk) -> _Cursor:
     update = accepted.update
     return _Cursor(
-        stack.enter_context(Reader(update)), accepted.checked.tiles, update.schema, update.frame_limit
+        stack.enter_context(Reader(update, disk)), accepted.checked.tiles, update.schema, update.frame_limit
     )
 
 
@@ -148,12 +151,12 @@ def _blame(index: int, work: Callable[[*Arguments], Result], *arguments: *Argume
         raise Unmergeable("malformed", str(error), index) from None
 
 
-def first_version(accepted: Accepted) -> Model | Spoiled:
+def first_version(accepted: Accepted, disk: Disk) -> Model | Spoiled:
     """Read the model that an agent brought as the first version: Δ against zero is the model itself."""
     schema = accepted.update.schema
     vector = np.empty(schema.size, schema.dtype)
     try:
-        with Reader(accepted.update) as reader:
+        with Reader(accepted.update, disk) as reader:
             cursor = _Cursor(reader, accepted.checked.tiles, schema, accepted.update.frame_limit)
             for first, stop in pairwise(_boundaries([accepted], schema)):
                 vector[first * BLOCK : stop * BLOCK] = cursor.range(first, stop)

@@ -15,10 +15,12 @@ from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.bases import Bases
 from antiphon.coordinator.broadcast import Broadcast, Voice
 from antiphon.coordinator.buffer import Accepted, Buffer, Influence
+from antiphon.coordinator.commits import Commits
 from antiphon.coordinator.ending import Course, Report
+from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.flushing import Flushing, Tools
 from antiphon.coordinator.intake import Desk, Intake, outcome_receipt
-from antiphon.coordinator.keys import EpochKeys, GroupRing, Identity, Peer
+from antiphon.coordinator.keys import GroupRing, Identity, Peer
 from antiphon.coordinator.ledger import Ledger, Outcome
 from antiphon.coordinator.norms import Norms
 from antiphon.coordinator.notes import Notes
@@ -28,7 +30,7 @@ from antiphon.coordinator.reporting import Events, Status
 from antiphon.coordinator.roster import Roster
 from antiphon.coordinator.session import Hooks, Session
 from antiphon.coordinator.settings import CoordinatorSettings
-from antiphon.coordinator.transfers import Transfers, remove
+from antiphon.coordinator.transfers import Transfers
 
 SPREAD_AGENTS = 200
 """Agents a second whose first offers after a start are no crowd."""
@@ -58,7 +60,7 @@ class Parts:
         self.over = self.closed = False
         self.applied = self.rejected = 0
         self.reports: dict[str, Report] = {}
-        self.ring = GroupRing.begin()
+        self.ring = GroupRing.of()
         self._key_counter = 0
         self.roster = Roster(identity, limits.live)
         self.buffer, self.influence, self.norms = Buffer(), Influence(), Norms(limits)
@@ -66,8 +68,19 @@ class Parts:
         self.receipts = Receipts(identity, run, self._newest, connection, limits.receipts)
         self.outgoing = Outgoing(connection, environment, limits.resend)
         self.bases = Bases(folder / "bases", limits.base_bytes, needed=isinstance(rule.anchor, Current))
-        self.transfers = Transfers(limits, environment, self.roster, self.receipts, self.bases.release)
-        epochs = EpochKeys.begin()
+        self.commits = Commits(ledger.apply, environment.run, self._trouble)
+        self.transfers = Transfers(
+            limits,
+            environment,
+            self.roster,
+            self.receipts,
+            self.commits,
+            self.bases.hold,
+            self.bases.release,
+        )
+        self.epochs = EpochKeys()
+        for operation in self.epochs.plan(environment.now()):
+            self.epochs.take(operation)
         self.session = Session(connection, self.topics, identity.signing.public, self._hooks())
         self.broadcast = Broadcast(
             Voice(
@@ -75,7 +88,7 @@ class Parts:
                 run=run,
                 started=environment.now(),
                 term=lambda: ledger.term,
-                epochs=epochs,
+                epochs=self.epochs,
                 ring=self.ring,
                 frame=limits.frame,
                 offer=limits.offer,
@@ -111,11 +124,13 @@ class Parts:
             Desk(
                 identity=identity,
                 run=run,
-                epochs=epochs,
+                epochs=self.epochs,
                 limits=limits,
+                environment=environment,
                 folder=folder / "spool",
                 roster=self.roster,
                 ledger=ledger,
+                commits=self.commits,
                 receipts=self.receipts,
                 events=self.events,
                 transfers=self.transfers,
@@ -148,7 +163,7 @@ class Parts:
             )
         self.bases.release(update.offer.base_number)
         self.intake.unspooled(update)
-        self.outgoing.later(lambda: remove(update.path))
+        self.outgoing.later(lambda: self.environment.disk.remove(update.path))
 
     def close(self, why: str) -> None:
         """Nothing counts any more: what waits is rejected, and so is what is complete later."""
@@ -214,6 +229,9 @@ class Parts:
 
     def _note(self, peer: Peer, note: Note) -> None:
         self.notes.take(peer, note, self.intake)
+
+    def _trouble(self, error: OSError) -> None:
+        self.events.add_rarely("disk", "", "disk", f"cannot write the ledger: {error.strerror}; tried again")
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.type == "applied":

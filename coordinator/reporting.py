@@ -1,8 +1,8 @@
 """What people see: status, metrics and events as JSON. Hints only; no decision rests on them.
 
 Events go out in order, and to ``events.jsonl``; when nobody takes them fast enough the oldest are dropped and
-counted. What peers can cause at will (dropped frames) makes at most one event per sender and reason in
-`Limits.event_rate` seconds.
+counted. What peers can cause at will (dropped frames, refusals, coming and going) makes at most one event per
+sender and reason in `Limits.event_rate` seconds, so that a flood does not crowd out what matters.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ QUEUE = 2000
 """Events that wait for the line and the disk."""
 
 KEPT = 512
-"""(sender, reason) pairs whose last event is remembered."""
+"""(event, sender, reason) whose last time is remembered."""
 
 
 def to_json(values: dict[str, Any]) -> bytes:
@@ -48,7 +48,7 @@ class Events:
         self._connection, self._environment, self._limits = connection, environment, limits
         self._queue: deque[bytes] = deque(maxlen=QUEUE)
         self._some = asyncio.Event()
-        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._listeners: list[Callable[[dict[str, Any]], None]] = []
         self._size: int | None = None
         self.dropped = 0
@@ -69,14 +69,18 @@ class Events:
 
     def add_rarely(self, event: str, agent: str, reason: str, detail: str) -> None:
         """Something happened that peers can cause at will."""
-        key, now = (agent, reason), asyncio.get_running_loop().time()
+        self.add_seldom(event, agent, reason=reason, detail=detail[:300])
+
+    def add_seldom(self, event: str, agent: str, **values: Any) -> None:
+        """Something happened that an agent can cause at will; ``values`` are as in `add`."""
+        key, now = (event, agent, str(values.get("reason"))), asyncio.get_running_loop().time()
         if now - self._last.get(key, float("-inf")) < self._limits.event_rate:
             return
         self._last[key] = now
         self._last.move_to_end(key)
         while len(self._last) > KEPT:
             self._last.popitem(last=False)
-        self.add(event, agent=agent, reason=reason, detail=detail[:300])
+        self.add(event, agent=agent, **values)
 
     async def run(self) -> None:
         """Send and write, for ever."""

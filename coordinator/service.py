@@ -199,6 +199,7 @@ class Coordinator:
             ("sessions", parts.session.set_up()),
             ("check-0", upkeep.check_updates(parts)),
             ("check-1", upkeep.check_updates(parts)),
+            ("commits", parts.commits.run()),
             ("receipts", parts.receipts.run()),
             ("announcement", parts.broadcast.run()),
             ("outgoing", parts.outgoing.run()),
@@ -233,6 +234,7 @@ class Coordinator:
         flushing.close()
         await versions
         await parts.intake.complete.join()
+        await parts.commits.barrier()
         if not end.max_versions or parts.broadcast.number < end.max_versions:
             await flushing.flush()
         parts.close("the run has ended")

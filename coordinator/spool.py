@@ -1,20 +1,29 @@
 """Updates on disk, sealed as they came: a file each, which nothing but the update's key opens.
 
+A spool file is a row of records, ``[4 bytes, big-endian: length][sealed frame]``, in the order of arrival. It
+describes itself: what of it survived a crash is found by reading it (`scan`). An update that came inside its
+offer has no file, its frame is kept with it.
 Guaranteed: memory for one frame at a time, whatever the update's size. Everything here is disk or CPU work
     and belongs off the event loop. Not done here: deciding what may be written (see
     `antiphon.coordinator.intake`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from antiphon.broker_config.disk import Disk
 from antiphon.codecs import frames, messages
-from antiphon.codecs.errors import MalformedError
+from antiphon.codecs.errors import MalformedError, PeerError
+from antiphon.codecs.frames import Kind
 from antiphon.codecs.messages import Offer, UpdateId
 from antiphon.codecs.schema import Schema
 from antiphon.codecs.sealing import SymmetricKey
+
+LENGTH = 4
+"""Bytes before each frame that say how long it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +44,12 @@ class Update:
         transfer: The transfer in which it came.
         offer: What it said of itself, without content.
         schema: Its tensors.
-        path: The file.
-        places: One for each chunk in order; one alone, of the offer, if the content is inside that.
+        path: The file; there is none of that name if the content is inside the offer.
+        places: One for each chunk in order; one alone, of ``frame``, if the content is inside the offer.
         inline: Whether it is.
         frame_limit: Bytes that a frame may have.
         key: Opens every frame of it.
-        frame: The sealed offer of an inline update that is kept in the ledger and has no file.
+        frame: The sealed offer if the content is inside it; it lies in the ledger. Otherwise empty.
     """
 
     agent: str
@@ -80,24 +89,82 @@ def read_chunk_frame(frame: frames.Frame, key: SymmetricKey) -> tuple[int, bytes
             raise MalformedError("an update frame must hold [send, payload]")
 
 
-def append(path: Path, at: int, data: bytes) -> Place:
-    """Write a frame at a place of the file, which is made if it is not there.
+def append(disk: Disk, path: Path, at: int, data: bytes) -> Place:
+    """Write a frame as the record at ``at``, where the one before it ended; it is not durable yet.
 
     Raises:
         OSError: The disk is full, for instance.
     """
-    with path.open("r+b" if path.exists() else "w+b") as file:
-        file.seek(at)
-        file.write(data)
-    return Place(at, len(data))
+    disk.append(path, at, len(data).to_bytes(LENGTH, "big") + data)
+    return Place(at + LENGTH, len(data))
+
+
+def end(place: Place) -> int:
+    """Where the record after that of a frame begins."""
+    return place.at + place.size
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chunk's frame that `scan` found whole: which chunk, its send number, and where it lies."""
+
+    index: int
+    send: int
+    place: Place
+
+
+def scan(
+    disk: Disk, path: Path, transfer: bytes, total: int, key: SymmetricKey, limit: int
+) -> Iterator[Found]:
+    """Read back what a crash left of a spool file, until the first record that is torn or does not open.
+
+    Args:
+        disk: Where it lies.
+        path: The file; there need not be one.
+        transfer: The transfer whose chunks it holds.
+        total: How many chunks that has.
+        key: Opens them.
+        limit: Bytes that a frame may have.
+
+    Yields:
+        Every frame in the order of arrival. What follows the last of them belongs to nobody: cut it off.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if disk.size(path) is None:
+        return
+    at = 0
+    with disk.open(path) as file:
+        while len(head := file.read(LENGTH)) == LENGTH:
+            size = int.from_bytes(head, "big")
+            if not 0 < size <= limit or len(data := file.read(size)) < size:
+                return
+            found = _open(data, transfer, total, key, Place(at + LENGTH, size))
+            if found is None:
+                return
+            yield found
+            at = end(found.place)
+
+
+def _open(data: bytes, transfer: bytes, total: int, key: SymmetricKey, place: Place) -> Found | None:
+    try:
+        frame = frames.read(data, len(data))
+        send, _ = read_chunk_frame(frame, key)
+    except PeerError:
+        return None
+    header = frame.header
+    if (header.kind, header.transfer, header.total) != (Kind.UPDATE_CHUNK, transfer, total):
+        return None
+    return Found(header.index, send, place)
 
 
 class Reader:
     """Opens an update's chunks one by one; a context manager that holds the file."""
 
-    def __init__(self, update: Update) -> None:
+    def __init__(self, update: Update, disk: Disk) -> None:
         """Nothing is opened yet."""
-        self._update = update
+        self._update, self._disk = update, disk
         self._file: BinaryIO | None = None
         self._inline: list[bytes] = []
 
@@ -106,16 +173,14 @@ class Reader:
 
         Raises:
             PeerError: An inline update does not hold what an offer must.
+            OSError: The file is gone.
         """
-        if not self._update.frame:
-            self._file = self._update.path.open("rb")
-        if self._update.inline:
-            try:
-                plain = frames.open_frame(self._frame(0), self._update.key)
-                self._inline = messages.decode(plain, Offer, self._update.frame_limit).inline
-            except BaseException:
-                self.__exit__(None, None, None)
-                raise
+        update = self._update
+        if update.inline:
+            plain = frames.open_frame(frames.read(update.frame, update.frame_limit), update.key)
+            self._inline = messages.decode(plain, Offer, update.frame_limit).inline
+        else:
+            self._file = self._disk.open(update.path)
         return self
 
     def __exit__(
@@ -131,14 +196,9 @@ class Reader:
         Raises:
             PeerError: It does not open or is malformed.
         """
-        if self._update.inline:
+        if self._file is None:
             return self._inline[index]
-        return read_chunk_frame(self._frame(index), self._update.key)[1]
-
-    def _frame(self, index: int) -> frames.Frame:
-        if self._update.frame:
-            return frames.read(self._update.frame, self._update.frame_limit)
-        assert self._file is not None  # a programming error: the reader is a context manager
         place = self._update.places[index]
         self._file.seek(place.at)
-        return frames.read(self._file.read(place.size), self._update.frame_limit)
+        frame = frames.read(self._file.read(place.size), self._update.frame_limit)
+        return read_chunk_frame(frame, self._update.key)[1]

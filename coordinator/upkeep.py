@@ -5,108 +5,136 @@ Each coroutine here is a task of the service and ends only when it is cancelled.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import ConfigError, Rejected, TransportError
 from antiphon.codecs.messages import NO_DIGEST
-from antiphon.coordinator import spool
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.buffer import Accepted
 from antiphon.coordinator.checking import Checked, check
 from antiphon.coordinator.ending import Report, mean_metric
-from antiphon.coordinator.intake import Complete
+from antiphon.coordinator.ledger.records import CloseUpload, DropEpoch, PutEpoch, Receive
 from antiphon.coordinator.parts import Parts, public_metrics
 from antiphon.coordinator.receipts import receipt
 from antiphon.coordinator.reporting import to_json
-from antiphon.coordinator.transfers import MOST_PATIENCE, remove
+from antiphon.coordinator.spool import Update
+from antiphon.coordinator.transfers import MOST_PATIENCE
 
 ROSTER_EVERY = 2.0
 """Seconds between two readings of the roster."""
 
 SWEEP_EVERY = 5.0
-"""Seconds between two looks at idle uploads and silent agents."""
+"""Seconds between two looks at idle uploads, old keys and silent agents."""
+
+REVOKED = ("revoked", "the agent's admission was taken back")
+RUN_OVER = ("run-over", "the run has ended")
 
 
 async def check_updates(parts: Parts) -> None:
     """Take complete updates one by one: check, write down, hand to the buffer."""
     while True:
-        complete = await parts.intake.complete.get()
-        update = complete.update
+        await parts.commits.room()
+        update = await parts.intake.complete.get()
         try:
             # Before the first version there is nothing to compare with: the whole model is the update.
             norm = float("inf") if update.offer.base == NO_DIGEST else parts.norms.bound()
-            checked = await parts.environment.run(_check, complete, norm)
+            checked = await parts.environment.run(check, update, norm, parts.environment.disk)
         except Rejected as error:
-            _reject(parts, complete, error)
+            _reject(parts, update, error)
         except OSError as error:
-            _postpone(parts, complete, error)
+            _postpone(parts, update, error)
         else:
-            _accept(parts, complete, checked)
-        finally:
-            parts.intake.checked(update)
-            parts.intake.complete.task_done()
+            _accept(parts, update, checked)
 
 
-def _check(complete: Complete, norm: float) -> Checked:
-    """Write an inline update to the spool, then check it like any other; disk and CPU work."""
-    if complete.frame:
-        spool.append(complete.update.path, 0, complete.frame)
-    return check(complete.update, norm)
-
-
-def _accept(parts: Parts, complete: Complete, checked: Checked) -> None:
-    update, offer = complete.update, complete.update.offer
-    peer = parts.roster.peers.get(update.agent)
-    if peer is None:
-        _reject(parts, complete, Rejected("revoked", "the agent is admitted no longer"))
-        return
-    if parts.closed:
-        _reject(parts, complete, Rejected("run-over", "the run has ended"))
-        return
+def _accept(parts: Parts, update: Update, checked: Checked) -> None:
     try:
-        parts.ledger.receive(update.agent, update.id, offer.digest)
+        if update.agent not in parts.roster.peers:
+            raise Rejected(*REVOKED)
+        if parts.closed:
+            raise Rejected(*RUN_OVER)
+        parts.ledger.check_incarnation(update.agent, update.id)
     except Rejected as error:
-        _reject(parts, complete, error)
+        _reject(parts, update, error)
         return
     now = parts.environment.now()
-    arrival = Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
+    parts.commits.put(
+        Receive(update, checked, now, update.frame),
+        lambda: _received(parts, update, checked, now),
+        lambda error: _postpone(parts, update, error),
+    )
+
+
+def _received(parts: Parts, update: Update, checked: Checked, now: float) -> None:
+    """The update is durable: it counts, and its agent may hear of it."""
+    offer, peer = update.offer, parts.roster.peers.get(update.agent)
+    parts.intake.concluded(update)
+    accepted = Accepted(
+        update, checked, Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
+    )
     parts.flushing.admit(update.agent, now)
     if offer.base != NO_DIGEST:
         parts.norms.accepted(checked.sumsq**0.5)
-    parts.buffer.add(Accepted(update, checked, arrival))
+    parts.buffer.add(accepted)
     parts.reports[update.agent] = Report(offer.examples, offer.metrics)
-    word = receipt("received", update.id, digest=offer.digest, transfer=update.transfer)
-    parts.receipts.put(peer, word)
     parts.events.add("accepted", agent=update.agent, version=offer.base_number)
+    # Its agent may have been revoked, or the run ended, while it was written down.
+    if peer is None:
+        parts.flushing.reject_all([accepted], *REVOKED)
+    elif parts.closed:
+        parts.flushing.reject_all([accepted], *RUN_OVER)
+    else:
+        word = receipt("received", update.id, digest=offer.digest, transfer=update.transfer)
+        parts.receipts.put(peer, word)
     parts.flushing.wake()
 
 
-def _reject(parts: Parts, complete: Complete, error: Rejected) -> None:
-    update = complete.update
+def _reject(parts: Parts, update: Update, error: Rejected) -> None:
     peer = parts.roster.peers.get(update.agent) or parts.roster.removed.get(update.agent)
+    parts.intake.concluded(update)
     if peer is not None:
         parts.intake.settle_against(peer, update.offer, error, "rejected", update.transfer)
-    _drop_file(parts, complete)
+    _drop_file(parts, update)
 
 
-def _postpone(parts: Parts, complete: Complete, error: OSError) -> None:
-    """A full or failing disk is ours, not the agent's: it keeps its update and tries again."""
-    update = complete.update
+def _postpone(parts: Parts, update: Update, error: OSError) -> None:
+    """A full or failing disk is ours, not the agent's: it keeps its update and tries again.
+
+    What came is dropped: it makes room, and nobody knows what a disk that failed once has written.
+    """
+    parts.intake.concluded(update)
     parts.events.add_rarely("disk", update.agent, "disk", str(error.strerror))
     if (peer := parts.roster.peers.get(update.agent)) is not None:
         word = receipt(
             "wait", update.id, digest=update.offer.digest, transfer=update.transfer, after=MOST_PATIENCE
         )
         parts.receipts.put(peer, word)
-    _drop_file(parts, complete)
+    _drop_file(parts, update)
 
 
-def _drop_file(parts: Parts, complete: Complete) -> None:
-    parts.bases.release(complete.update.offer.base_number)
-    parts.intake.unspooled(complete.update)
-    parts.outgoing.later(lambda: remove(complete.update.path))
+def _drop_file(parts: Parts, update: Update) -> None:
+    parts.bases.release(update.offer.base_number)
+    parts.intake.unspooled(update)
+    if not update.inline:
+        # At once, without waiting for the ledger: a full disk needs the room.
+        parts.outgoing.later(lambda: parts.environment.disk.remove(update.path))
+        parts.commits.put(CloseUpload(update.agent, update.transfer, update.path.name))
+
+
+def turn_keys(parts: Parts) -> None:
+    """Supersede the epoch key when it is a day old, and destroy those that nobody needs any more."""
+
+    def durable(operation: PutEpoch | DropEpoch) -> None:
+        before = parts.epochs.newest
+        parts.epochs.take(operation)
+        if parts.epochs.newest != before:
+            parts.broadcast.sign_again()
+
+    for operation in parts.epochs.plan(parts.environment.now()):
+        parts.commits.put(operation, partial(durable, operation))
 
 
 async def keep_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntry]]) -> None:
@@ -133,7 +161,7 @@ async def read_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntr
         parts.events.add_rarely("roster", id, "low-order-key", "its public key is one that nobody may have")
     for peer in change.removed:
         await parts.transfers.forget(peer.id)
-        parts.flushing.reject_all(parts.buffer.of(peer.id), "revoked", "the agent's admission was taken back")
+        parts.flushing.reject_all(parts.buffer.of(peer.id), *REVOKED)
         if parts.broadcast.slots is not None:
             parts.broadcast.slots.forget(peer.id)
         if peer.id not in parts.roster.peers:
@@ -156,6 +184,7 @@ async def keep_order(parts: Parts) -> None:
         if now - last_sweep >= SWEEP_EVERY:
             last_sweep = now
             await parts.transfers.sweep()
+            turn_keys(parts)
             parts.broadcast.refresh()
             for agent in parts.roster.left(now):
                 parts.events.add("left", agent=agent)

@@ -1,16 +1,19 @@
 """Uploads under way: what an offer opened, until it is complete.
 
-One an agent at a time. Holds no content: chunks go to the spool file as they come. Pure bookkeeping; the
-frames are opened and answered by `antiphon.coordinator.intake`.
+One an agent at a time. Holds no content: chunks go to the spool file as they come, and what of them outlived
+a crash is found by reading that file (`restore`). The frames are opened and answered by
+`antiphon.coordinator.intake`.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from antiphon.broker_config.disk import Disk
 from antiphon.codecs.chunks import Assembly
 from antiphon.codecs.messages import Offer, Receipt, UpdateId
 from antiphon.codecs.schema import Schema
 from antiphon.codecs.sealing import SymmetricKey
+from antiphon.coordinator import spool
 from antiphon.coordinator.admission import sealed_size
 from antiphon.coordinator.receipts import receipt
 from antiphon.coordinator.spool import Place, Update
@@ -34,6 +37,7 @@ class Upload:
         end: Bytes in the spool file.
         highest: The highest send number seen.
         unanswered: Bytes that came since the last answer.
+        opened: Whether the ledger knows it: nothing is granted before.
     """
 
     agent: str
@@ -49,6 +53,7 @@ class Upload:
     end: int = 0
     highest: int = 0
     unanswered: int = 0
+    opened: bool = False
 
     @property
     def id(self) -> UpdateId:
@@ -61,10 +66,10 @@ class Upload:
         return sealed_size(self.offer)
 
     def arrived(self, index: int, place: Place) -> None:
-        """A chunk is in the spool file."""
+        """A chunk is in the spool file, at its end."""
+        self.end = spool.end(place)
         if self.assembly.add(index):
             self.places[index] = place
-            self.end += place.size
 
     def update(self) -> Update:
         """Return the complete update.
@@ -75,13 +80,13 @@ class Upload:
         places = tuple(place for place in self.places if place is not None)
         if len(places) != self.offer.chunks:
             raise ValueError("the upload is not complete")
-        return self._update(places, inline=False)
+        return self._update(places)
 
-    def inline(self, size: int) -> Update:
-        """Return the update whose content is in its offer's frame of ``size`` bytes."""
-        return self._update((Place(0, size),), inline=True)
+    def inline(self, frame: bytes) -> Update:
+        """Return the update whose content is in its offer's frame."""
+        return self._update((Place(0, len(frame)),), frame)
 
-    def _update(self, places: tuple[Place, ...], *, inline: bool) -> Update:
+    def _update(self, places: tuple[Place, ...], frame: bytes = b"") -> Update:
         return Update(
             agent=self.agent,
             id=self.id,
@@ -90,9 +95,10 @@ class Upload:
             schema=self.schema,
             path=self.path,
             places=places,
-            inline=inline,
+            inline=bool(frame),
             frame_limit=self.frame_limit,
             key=self.key,
+            frame=frame,
         )
 
     def word(self, granted: bool, window: int) -> Receipt:
@@ -113,3 +119,46 @@ class Upload:
     def wait(self, after: float) -> Receipt:
         """Return the receipt that asks for patience; ``after`` in seconds."""
         return receipt("wait", self.id, digest=self.offer.digest, transfer=self.transfer, after=after)
+
+
+def begin(
+    agent: str,
+    transfer: bytes,
+    offer: Offer,
+    schema: Schema,
+    path: Path,
+    key: SymmetricKey,
+    frame_limit: int,
+    now: float,
+) -> Upload:
+    """Return an upload of which nothing is here yet; the arguments are as in `Upload`."""
+    return Upload(
+        agent=agent,
+        transfer=transfer,
+        offer=offer,
+        schema=schema,
+        path=path,
+        key=key,
+        frame_limit=frame_limit,
+        touched=now,
+        assembly=Assembly(offer.chunks),
+        places=[None] * offer.chunks,
+        highest=offer.send,
+    )
+
+
+def restore(disk: Disk, upload: Upload) -> None:
+    """Find out what of an upload is on disk, and cut off what a crash tore. Disk and CPU work.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    found = spool.scan(
+        disk, upload.path, upload.transfer, upload.offer.chunks, upload.key, upload.frame_limit
+    )
+    for chunk in found:
+        upload.arrived(chunk.index, chunk.place)
+        upload.highest = max(upload.highest, chunk.send)
+    if (disk.size(upload.path) or 0) > upload.end:
+        disk.cut(upload.path, upload.end)
+    upload.opened = True

@@ -9,6 +9,7 @@ grows.
 import fcntl
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from antiphon.broker_config import files
 from antiphon.codecs.errors import Rejected, StateError
 from antiphon.codecs.messages import UpdateId
 from antiphon.coordinator import models
+from antiphon.coordinator.ledger.records import Operation, Receive, Settle
 from antiphon.coordinator.ledger.records import Outcome as Outcome
 from antiphon.coordinator.models import Model
 
@@ -106,6 +108,21 @@ class Ledger:
         if 1 <= update.sequence <= self._marks.get(agent, {}).get(update.incarnation, 0):
             return Outcome("settled")
         return None
+
+    def apply(self, operations: Sequence[Operation]) -> None:
+        """Take operations in, as the durable ledger's `commit` does."""
+        for operation in operations:
+            if isinstance(operation, Receive):
+                update = operation.update
+                self.receive(update.agent, update.id, update.offer.digest)
+            elif isinstance(operation, Settle):
+                self.settle(operation.agent, operation.id, operation.outcome)
+
+    def check_incarnation(self, agent: str, update: UpdateId) -> None:
+        """Ask before `receive`. Raises as that."""
+        marks = self._marks.get(agent, {})
+        if update.incarnation not in marks and len(marks) >= self._most_incarnations:
+            raise Rejected("quota", f"more than {self._most_incarnations} process starts of one agent")
 
     def receive(self, agent: str, update: UpdateId, digest: bytes) -> None:
         """Write down that an update is complete, checked and kept.

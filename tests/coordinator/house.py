@@ -41,6 +41,7 @@ class House:
     roster: dict[str, RosterEntry] = field(default_factory=dict[str, RosterEntry])
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    disk: Any = None
 
     @property
     def topics(self) -> Topics:
@@ -60,7 +61,7 @@ class House:
             initial,
             self.folder,
             self.broker.connect,
-            virtual_environment(party=party),
+            virtual_environment(party=party, disk=self.disk),
             listen=self.events.append,
             **more,
         )

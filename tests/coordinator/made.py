@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from antiphon.broker_config.disk import RealDisk
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs import chunks, encodings, frames, messages
 from antiphon.codecs.chunks import UpdateDigest
@@ -22,6 +23,7 @@ from antiphon.coordinator.spool import Place, Update
 
 KEY = SymmetricKey(bytes(range(32)))
 LIMIT = 1 << 20
+DISK = RealDisk()
 
 
 def version(schema: Schema, vector: npt.NDArray[Any], exact: bytes = b"", number: int = 0) -> Model:
@@ -77,8 +79,8 @@ def update(
             len(payloads),
         )
         data = frames.seal_frame(header, KEY, messages.pack([index + 1, payload]))
-        places.append(spool.append(path, at, data))
-        at += len(data)
+        places.append(spool.append(DISK, path, at, data))
+        at = spool.end(places[-1])
     id = UpdateId(offer.incarnation, offer.sequence)
     return Update(agent, id, b"t" * 16, offer, schema, path, tuple(places), False, LIMIT, KEY)
 
@@ -86,4 +88,4 @@ def update(
 def accepted(made: Update, base_number: int = 0) -> Accepted:
     """Check it, and say that it was admitted."""
     arrival = Arrival(made.agent, base_number, made.offer.examples, 0.0)
-    return Accepted(made, check(made, float("inf")), arrival)
+    return Accepted(made, check(made, float("inf"), DISK), arrival)

@@ -10,7 +10,7 @@ from antiphon.codecs import messages
 from antiphon.codecs.errors import Rejected
 from antiphon.codecs.schema import infer
 from antiphon.coordinator.checking import check
-from tests.coordinator.made import update
+from tests.coordinator.made import DISK, update
 
 SCHEMA = infer({"w": np.zeros(5000, np.float32), "n": np.zeros(300, np.int64)})
 EXACT = bytes(2400)
@@ -21,7 +21,7 @@ ANY = float("inf")
 @pytest.mark.parametrize("frame", [10_000, 64 << 10])
 def test_good_update_passes_with_its_norm(tmp_path: Path, encoding: str, frame: int) -> None:
     delta = np.full(5000, 0.5, np.float32)
-    found = check(update(tmp_path, SCHEMA, delta, EXACT, encoding=encoding, frame=frame), ANY)
+    found = check(update(tmp_path, SCHEMA, delta, EXACT, encoding=encoding, frame=frame), ANY, DISK)
     assert found.sumsq == pytest.approx(5000 * 0.25, rel=0.02)
     assert found.block_sums.shape == (5,)
     assert found.block_sums.sum() == pytest.approx(found.sumsq)
@@ -32,8 +32,8 @@ def test_sums_are_the_same_however_the_update_is_cut(tmp_path: Path) -> None:
     delta = np.random.default_rng(3).normal(size=5000).astype(np.float32)
     for name in "ab":
         (tmp_path / name).mkdir()
-    one = check(update(tmp_path / "a", SCHEMA, delta, EXACT, frame=6000), ANY)
-    two = check(update(tmp_path / "b", SCHEMA, delta, EXACT), ANY)
+    one = check(update(tmp_path / "a", SCHEMA, delta, EXACT, frame=6000), ANY, DISK)
+    two = check(update(tmp_path / "b", SCHEMA, delta, EXACT), ANY, DISK)
     assert len(one.tiles) > len(two.tiles)
     assert one.sumsq == two.sumsq
     assert one.block_sums.tobytes() == two.block_sums.tobytes()
@@ -45,18 +45,18 @@ def test_one_number_that_is_none_is_found_anywhere(tmp_path: Path, place: int, v
     delta = np.zeros(5000, np.float32)
     delta[place] = value
     with pytest.raises(Rejected, match="not-finite"):
-        check(update(tmp_path, SCHEMA, delta, EXACT), ANY)
+        check(update(tmp_path, SCHEMA, delta, EXACT), ANY, DISK)
 
 
 def test_norm_above_the_bound_or_beyond_all_numbers_is_refused(tmp_path: Path) -> None:
     delta = np.ones(5000, np.float32)
     made = update(tmp_path, SCHEMA, delta, EXACT)
-    assert check(made, 71.0).sumsq == 5000
+    assert check(made, 71.0, DISK).sumsq == 5000
     with pytest.raises(Rejected, match="norm"):
-        check(made, 70.0)
+        check(made, 70.0, DISK)
     wide = infer({"w": np.zeros(10)})
     with pytest.raises(Rejected, match="norm"):
-        check(update(tmp_path, wide, np.full(10, 1e200), agent="b"), ANY)
+        check(update(tmp_path, wide, np.full(10, 1e200), agent="b"), ANY, DISK)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_norm_above_the_bound_or_beyond_all_numbers_is_refused(tmp_path: Path) -
 def test_chunk_that_is_none_is_refused(tmp_path: Path, payload: Any, reason: str) -> None:
     made = update(tmp_path, SCHEMA, np.zeros(5000, np.float32), payloads=[messages.pack(payload)])
     with pytest.raises(Rejected) as refused:
-        check(made, ANY)
+        check(made, ANY, DISK)
     assert refused.value.reason == reason
 
 
@@ -84,9 +84,9 @@ def test_spool_file_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
     data[-1] ^= 1
     made.path.write_bytes(bytes(data))
     with pytest.raises(Rejected, match="malformed"):
-        check(made, ANY)
+        check(made, ANY, DISK)
 
 
 def test_model_of_exact_tensors_alone_has_no_norm(tmp_path: Path) -> None:
     schema = infer({"n": np.arange(3)})
-    assert check(update(tmp_path, schema, np.zeros(0, np.float32), bytes(24)), ANY).sumsq == 0.0
+    assert check(update(tmp_path, schema, np.zeros(0, np.float32), bytes(24)), ANY, DISK).sumsq == 0.0

@@ -6,7 +6,7 @@ from antiphon.codecs import frames, messages, sealing
 from antiphon.codecs.errors import SealError
 from antiphon.codecs.messages import GroupKeys
 from antiphon.codecs.sealing import SecretKey, SigningKey
-from antiphon.coordinator.keys import EpochKeys, GroupRing, Identity, meet
+from antiphon.coordinator.keys import GroupRing, Identity, meet
 
 IDENTITY = Identity("f", SecretKey.generate(), SigningKey.generate())
 
@@ -29,7 +29,7 @@ def test_low_order_key_is_refused() -> None:
 
 def test_group_keys_open_for_their_agent_alone() -> None:
     peer, other = (meet(IDENTITY, id, SecretKey.generate().public, False) for id in ("a", "b"))
-    ring = GroupRing.begin()
+    ring = GroupRing.of()
     frame = frames.read(ring.frame(IDENTITY, b"r" * 16, peer, 7, 3), 10_000)
     found = messages.decode(frames.open_frame(frame, peer.group), GroupKeys, 10_000)
     assert (found.term, found.counter, found.keys) == (7, 3, [ring.current])
@@ -38,12 +38,7 @@ def test_group_keys_open_for_their_agent_alone() -> None:
     assert ring.current.key.hex() not in repr(ring)
 
 
-def test_epoch_keys_are_found_by_the_id_that_frames_name() -> None:
-    epochs = EpochKeys.begin()
-    found = epochs.get(sealing.epoch_id(epochs.public))
-    assert found is not None
-    assert found.public == epochs.public
-    assert epochs.get(b"12345678") is None
-    older = EpochKeys((*EpochKeys.begin().secrets, *epochs.secrets))
-    assert older.get(sealing.epoch_id(epochs.public)) is not None
-    assert older.public != epochs.public
+def test_group_keys_of_an_earlier_start_are_used_again() -> None:
+    ring = GroupRing.of()
+    assert GroupRing.of(ring.keys).current == ring.current
+    assert GroupRing.of().current != ring.current

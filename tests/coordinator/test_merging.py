@@ -13,7 +13,7 @@ from antiphon.coordinator.aggregation.presets import build_rule
 from antiphon.coordinator.buffer import Accepted
 from antiphon.coordinator.merging import Merged, Spoiled, first_version, merge
 from antiphon.coordinator.models import Model
-from tests.coordinator.made import accepted, update, version
+from tests.coordinator.made import DISK, accepted, update, version
 
 SCHEMA = infer({"w": np.zeros(7000, np.float32), "n": np.array(4), "bn.running_var": np.zeros(9, np.float32)})
 RNG = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_differently_cut_updates_give_the_same_bits(tmp_path: Path, preset: str)
         ]
         rule, scalars = planned(preset, batch)
         step = init_step(rule, SCHEMA.size, SCHEMA.dtype)
-        merged = merge(rule, scalars, model, step, batch, None)
+        merged = merge(rule, scalars, model, step, batch, None, DISK)
         assert isinstance(merged, Merged)
         assert merged.model.number == 1
         assert merged.model.exact == exact(4)
@@ -67,7 +67,7 @@ def test_mean_of_two_is_what_it_should_be(tmp_path: Path) -> None:
         for agent, delta in (("a", one), ("b", two))
     ]
     rule, scalars = planned("fedbuff", batch)
-    merged = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, None)
+    merged = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, None, DISK)
     assert isinstance(merged, Merged)
     assert merged.model.vector[9:] == pytest.approx((model.vector + (one + two) / 2)[9:], abs=1e-5)
 
@@ -76,7 +76,7 @@ def test_current_anchor_mixes_against_the_base(tmp_path: Path) -> None:
     delta, model, old = noise(), base(), np.zeros(SCHEMA.size, np.float32)
     batch = [accepted(update(tmp_path, SCHEMA, delta, exact(1)))]
     rule, scalars = planned("fedasync", batch)
-    merged = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, [old])
+    merged = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, [old], DISK)
     assert isinstance(merged, Merged)
     expected = 0.4 * model.vector + 0.6 * (old + delta)
     assert merged.model.vector[9:] == pytest.approx(expected[9:], abs=1e-5)
@@ -90,7 +90,7 @@ def test_update_that_would_overflow_the_model_is_named(tmp_path: Path) -> None:
         for agent, delta in (("a", noise()), ("b", huge))
     ]
     rule, scalars = planned("fedbuff", batch)
-    spoiled = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, None)
+    spoiled = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, None, DISK)
     assert isinstance(spoiled, Spoiled)
     assert (spoiled.index, spoiled.reason) == (1, "norm")
     assert (model.vector == huge).all()
@@ -102,17 +102,17 @@ def test_spool_file_that_rots_between_check_and_merge_spoils_only_its_update(tmp
     data[5000] ^= 1
     batch[1].update.path.write_bytes(bytes(data))
     rule, scalars = planned("fedbuff", batch)
-    spoiled = merge(rule, scalars, base(), init_step(rule, SCHEMA.size, "float32"), batch, None)
+    spoiled = merge(rule, scalars, base(), init_step(rule, SCHEMA.size, "float32"), batch, None, DISK)
     assert isinstance(spoiled, Spoiled)
     assert (spoiled.index, spoiled.reason) == (1, "malformed")
 
 
 def test_first_version_is_the_update_itself(tmp_path: Path) -> None:
     delta = noise()
-    found = first_version(accepted(update(tmp_path, SCHEMA, delta, exact(5), frame=6000)))
+    found = first_version(accepted(update(tmp_path, SCHEMA, delta, exact(5), frame=6000)), DISK)
     assert isinstance(found, Model)
     assert (found.vector == delta).all()
     assert (found.exact, found.number) == (exact(5), 0)
     rotten = accepted(update(tmp_path, SCHEMA, delta, exact(5), agent="b"))
     rotten.update.path.write_bytes(bytes(rotten.update.spooled))
-    assert isinstance(first_version(rotten), Spoiled)
+    assert isinstance(first_version(rotten, DISK), Spoiled)
