@@ -20,25 +20,23 @@ from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import frames, messages, sealing
 from antiphon.codecs.errors import MalformedError, PeerError, Rejected
 from antiphon.codecs.frames import Frame, Kind
-from antiphon.codecs.messages import Note, Offer, Receipt, UpdateId
+from antiphon.codecs.messages import Note, Offer, UpdateId
 from antiphon.codecs.sealing import SymmetricKey
 from antiphon.coordinator import uploads
 from antiphon.coordinator.admission import Situation, admit
+from antiphon.coordinator.answers import Answers
 from antiphon.coordinator.commits import Commits
 from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.keys import Identity, Peer
-from antiphon.coordinator.ledger import Ledger, Outcome
-from antiphon.coordinator.ledger.records import OpenUpload, Settle
+from antiphon.coordinator.ledger import Ledger
+from antiphon.coordinator.ledger.records import OpenUpload
 from antiphon.coordinator.receipts import Receipts, receipt
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
 from antiphon.coordinator.settings import Limits
 from antiphon.coordinator.spool import Update
-from antiphon.coordinator.transfers import MOST_PATIENCE, PATIENCE, Transfers
+from antiphon.coordinator.transfers import PATIENCE, Transfers
 from antiphon.coordinator.uploads import Upload
-
-ALL_SENT = 1 << 53
-"""A send number that no agent reaches: whatever was sent is answered for."""
 
 UNKNOWN_KEY_EVERY = 1.0
 """Seconds between two answers to an agent whose offers do not name a key that we hold."""
@@ -49,15 +47,13 @@ class Desk:
     """What the intake works with, and whom it tells.
 
     Attributes:
-        identity, run, epochs, limits, roster, ledger, commits, receipts, events, transfers: See their
-            modules.
-        environment: See its module.
+        identity, run, epochs, limits, environment, roster, ledger, commits, receipts, events, transfers,
+            answers: See their modules.
         folder: The spool.
         situation: What offers are judged against, now.
         waiting: How many updates of an agent wait to be merged.
         hold: An update with that base was let in: its values must stay.
         note: A note came.
-        settled: An update that never waited has its outcome.
     """
 
     identity: Identity
@@ -72,11 +68,11 @@ class Desk:
     receipts: Receipts
     events: Events
     transfers: Transfers
+    answers: Answers
     situation: Callable[[], Situation]
     waiting: Callable[[str], int]
     hold: Callable[[int], None]
     note: Callable[[Peer, Note], None]
-    settled: Callable[[Outcome], None]
 
 
 class Intake:
@@ -86,9 +82,7 @@ class Intake:
         """The spool folder must be there."""
         self._desk = desk
         self._topics = Topics(desk.identity.prefix)
-        self._checking: dict[tuple[str, UpdateId], int] = {}
         self._unknown_key: dict[str, float] = {}
-        self._last: dict[str, tuple[bytes, UpdateId, bytes]] = {}
         self._files = 0
         self._restored: list[Update] = []
         self.complete: asyncio.Queue[Update] = asyncio.Queue(desk.limits.checks)
@@ -161,7 +155,7 @@ class Intake:
         offer = messages.decode(frames.open_frame(frame, key), Offer, limits.offer)
         self._heard(peer, b"")
         id = UpdateId(offer.incarnation, offer.sequence)
-        if self.answer_known(peer, id, offer.digest, header.transfer):
+        if self._desk.answers.known(peer, id, offer.digest, header.transfer):
             return
         # What was let in once is not judged again: it would be settled while it is under way.
         if self._desk.transfers.go_on(peer, header.transfer, key, offer.send):
@@ -171,7 +165,7 @@ class Intake:
         except Rejected as error:
             if self._desk.transfers.transfer_of(peer.id, id) is not None:
                 await self._desk.transfers.forget(peer.id)
-            self.settle_against(peer, offer, error, "refused", header.transfer)
+            self._desk.answers.settle(peer, offer, error, "refused", header.transfer)
             return
         upload = uploads.begin(
             peer.id,
@@ -212,50 +206,10 @@ class Intake:
             self._unknown_key[peer.id] = _now()
             self._desk.receipts.put(peer, receipt("refused", transfer=transfer, reason="unknown-key"))
 
-    def answer_known(self, peer: Peer, id: UpdateId, digest: bytes, transfer: bytes = b"") -> bool:
-        """Answer about an update that is settled, received, or being checked; False if it is none of that."""
-        if (peer.id, id) in self._checking:
-            count = self._checking[(peer.id, id)]
-            word = receipt("progress", id, digest=digest, transfer=transfer, upto=count, send=ALL_SENT)
-        elif (known := self._desk.ledger.outcome(peer.id, id)) is not None:
-            word = outcome_receipt(id, known, digest, transfer)
-        else:
-            return False
-        self._desk.receipts.put(peer, word)
-        return True
-
-    def answer_transfer(self, peer: Peer, transfer: bytes) -> bool:
-        """Answer about the agent's last complete transfer; False if it is another one."""
-        last, id, digest = self._last.get(peer.id, (b"", UpdateId(b"", 0), b""))
-        return last == transfer and self.answer_known(peer, id, digest, transfer)
-
-    def settle_against(
-        self, peer: Peer, offer: Offer, error: Rejected, word: str, transfer: bytes = b""
-    ) -> None:
-        """Settle an update that never waited against its agent, and say so. ``word``: refused or rejected."""
-        id = UpdateId(offer.incarnation, offer.sequence)
-        type = "refused" if word == "refused" else "rejected"
-        outcome = Outcome(type, offer.digest, -1, error.reason, error.detail)
-        self._checking[(peer.id, id)] = offer.chunks
-
-        def done() -> None:
-            self.checked(peer.id, id)
-            counts = self._desk.ledger.outcome(peer.id, id) or outcome
-            self._desk.settled(counts)
-            self._desk.receipts.put(peer, outcome_receipt(id, counts, offer.digest, transfer))
-            self._desk.events.add_rarely("rejected", peer.id, error.reason, error.detail)
-
-        def failed(_: OSError) -> None:
-            self.checked(peer.id, id)
-            word = receipt("wait", id, digest=offer.digest, transfer=transfer, after=MOST_PATIENCE)
-            self._desk.receipts.put(peer, word)
-
-        self._desk.commits.put(Settle(peer.id, id, outcome), done, failed)
-
     def _must_wait(self, upload: Upload) -> bool:
         """Whether the agent has too many updates waiting, or the spool is full."""
         limits, agent = self._desk.limits, upload.agent
-        mine = self._desk.waiting(agent) + sum(name == agent for name, _ in self._checking)
+        mine = self._desk.waiting(agent) + self._desk.answers.count(agent)
         total = self.spooled + self._desk.transfers.reserved(agent) + upload.size
         return mine >= limits.waiting_updates or total > limits.spool_bytes
 
@@ -285,19 +239,14 @@ class Intake:
             await self._finish(self._restored.pop(0))
 
     async def _finish(self, update: Update) -> None:
-        self._last[update.agent] = (update.transfer, update.id, update.offer.digest)
-        self._checking[(update.agent, update.id)] = update.chunks
+        self._desk.answers.checking(update)
         self.spooled += update.spooled
         await self.complete.put(update)
 
     def concluded(self, update: Update) -> None:
         """What became of a complete update is in the ledger, or it was given back to its agent."""
-        self.checked(update.agent, update.id)
+        self._desk.answers.checked(update.agent, update.id)
         self.complete.task_done()
-
-    def checked(self, agent: str, id: UpdateId) -> None:
-        """The ledger has an update's outcome, or it was given back."""
-        self._checking.pop((agent, id), None)
 
     def waits(self, update: Update) -> None:
         """An update of an earlier start waits to be merged: it takes room in the spool."""
@@ -306,19 +255,6 @@ class Intake:
     def unspooled(self, update: Update) -> None:
         """The update's file is gone."""
         self.spooled -= update.spooled
-
-
-def outcome_receipt(id: UpdateId, outcome: Outcome, digest: bytes, transfer: bytes = b"") -> Receipt:
-    """Return the receipt of an outcome; a forgotten digest is taken to be the one asked about."""
-    return receipt(
-        outcome.type,
-        id,
-        digest=outcome.digest or digest,
-        transfer=transfer,
-        version=outcome.version,
-        reason=outcome.reason,
-        detail=outcome.detail[:300],
-    )
 
 
 def _now() -> float:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from antiphon.codecs.messages import Note, UpdateId
+from antiphon.coordinator.answers import Answers
 from antiphon.coordinator.broadcast import Broadcast
-from antiphon.coordinator.intake import Intake
 from antiphon.coordinator.keys import Peer
 from antiphon.coordinator.receipts import Receipts, receipt
 from antiphon.coordinator.reporting import Events
@@ -25,11 +25,12 @@ class Notes:
 
     receipts: Receipts
     transfers: Transfers
+    answers: Answers
     broadcast: Broadcast
     events: Events
     send_keys: Callable[[Peer], None]
 
-    def take(self, peer: Peer, note: Note, intake: Intake) -> None:
+    def take(self, peer: Peer, note: Note) -> None:
         """Do what a note asks for."""
         now = asyncio.get_running_loop().time()
         slots = self.broadcast.slots
@@ -39,10 +40,10 @@ class Notes:
             case "ask":
                 for asked in note.updates[:MOST_ASKED]:
                     id = UpdateId(asked.incarnation, asked.sequence)
-                    self._outcome(peer, id, asked.digest, intake)
+                    self._outcome(peer, id, asked.digest)
             case "probe":
                 if not self.transfers.answer(peer, note.transfer, note.send):
-                    self._unknown_transfer(peer, note.transfer, intake)
+                    self._unknown_transfer(peer, note.transfer)
             case "absent":
                 numbers = [*note.pages[:MOST_ABSENT]]
                 more = note.chunks[: MOST_ABSENT - len(numbers)]
@@ -60,13 +61,13 @@ class Notes:
                 self.events.add_rarely("frozen", peer.id, "frozen", detail)
                 self.broadcast.absent(b"")
 
-    def _outcome(self, peer: Peer, id: UpdateId, digest: bytes, intake: Intake) -> None:
-        if intake.answer_known(peer, id, digest):
+    def _outcome(self, peer: Peer, id: UpdateId, digest: bytes) -> None:
+        if self.answers.known(peer, id, digest):
             return
         transfer = self.transfers.transfer_of(peer.id, id)
         if transfer is None or not self.transfers.answer(peer, transfer, 0):
             self.receipts.put(peer, receipt("wait", id, digest=digest))
 
-    def _unknown_transfer(self, peer: Peer, transfer: bytes, intake: Intake) -> None:
-        if not intake.answer_transfer(peer, transfer):
+    def _unknown_transfer(self, peer: Peer, transfer: bytes) -> None:
+        if not self.answers.transfer(peer, transfer):
             self.receipts.put(peer, receipt("wait", transfer=transfer))

@@ -12,6 +12,7 @@ from antiphon.codecs.messages import Note
 from antiphon.coordinator.admission import Situation
 from antiphon.coordinator.aggregation.anchor import Current
 from antiphon.coordinator.aggregation.rule import Rule
+from antiphon.coordinator.answers import Answers, outcome_receipt
 from antiphon.coordinator.bases import Bases
 from antiphon.coordinator.broadcast import Broadcast, Voice
 from antiphon.coordinator.buffer import Accepted, Buffer, Influence
@@ -19,7 +20,7 @@ from antiphon.coordinator.commits import Commits
 from antiphon.coordinator.ending import Course, Report
 from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.flushing import Flushing, Tools
-from antiphon.coordinator.intake import Desk, Intake, outcome_receipt
+from antiphon.coordinator.intake import Desk, Intake
 from antiphon.coordinator.keys import GroupRing, Identity, Peer
 from antiphon.coordinator.ledger import Ledger, Outcome
 from antiphon.coordinator.norms import Norms
@@ -119,7 +120,15 @@ class Parts:
                 settle=self.settle,
             )
         )
-        self.notes = Notes(self.receipts, self.transfers, self.broadcast, self.events, self._send_keys_again)
+        self.answers = Answers(ledger, self.commits, self.receipts, self.events, self._count)
+        self.notes = Notes(
+            self.receipts,
+            self.transfers,
+            self.answers,
+            self.broadcast,
+            self.events,
+            self._send_keys_again,
+        )
         self.intake = Intake(
             Desk(
                 identity=identity,
@@ -134,11 +143,11 @@ class Parts:
                 receipts=self.receipts,
                 events=self.events,
                 transfers=self.transfers,
+                answers=self.answers,
                 situation=self._situation,
                 waiting=self.buffer.count,
                 hold=self.bases.hold,
                 note=self._note,
-                settled=self._count,
             )
         )
         self.status = Status(self.topics, connection, self._status)
@@ -228,7 +237,7 @@ class Parts:
         )
 
     def _note(self, peer: Peer, note: Note) -> None:
-        self.notes.take(peer, note, self.intake)
+        self.notes.take(peer, note)
 
     def _trouble(self, error: OSError) -> None:
         self.events.add_rarely("disk", "", "disk", f"cannot write the ledger: {error.strerror}; tried again")

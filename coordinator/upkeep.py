@@ -21,7 +21,6 @@ from antiphon.coordinator.parts import Parts, public_metrics
 from antiphon.coordinator.receipts import receipt
 from antiphon.coordinator.reporting import to_json
 from antiphon.coordinator.spool import Update
-from antiphon.coordinator.transfers import MOST_PATIENCE
 
 ROSTER_EVERY = 2.0
 """Seconds between two readings of the roster."""
@@ -96,7 +95,7 @@ def _reject(parts: Parts, update: Update, error: Rejected) -> None:
     peer = parts.roster.peers.get(update.agent) or parts.roster.removed.get(update.agent)
     parts.intake.concluded(update)
     if peer is not None:
-        parts.intake.settle_against(peer, update.offer, error, "rejected", update.transfer)
+        parts.answers.settle(peer, update.offer, error, "rejected", update.transfer)
     _drop_file(parts, update)
 
 
@@ -108,10 +107,7 @@ def _postpone(parts: Parts, update: Update, error: OSError) -> None:
     parts.intake.concluded(update)
     parts.events.add_rarely("disk", update.agent, "disk", str(error.strerror))
     if (peer := parts.roster.peers.get(update.agent)) is not None:
-        word = receipt(
-            "wait", update.id, digest=update.offer.digest, transfer=update.transfer, after=MOST_PATIENCE
-        )
-        parts.receipts.put(peer, word)
+        parts.answers.wait(peer, update.id, update.offer.digest, update.transfer)
     _drop_file(parts, update)
 
 
