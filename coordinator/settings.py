@@ -33,7 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         upload_idle: Seconds without a frame after which an incomplete upload is forgotten.
         update_bytes: Bytes of an update's chunk payloads; 0: what the schema needs in its widest encoding.
         spool_bytes: Bytes of all spooled updates on disk; offers wait beyond it.
-        base_bytes: Bytes of earlier versions kept on disk for the anchor "current".
+        base_bytes: Bytes of versions older than ``[ledger]`` keeps, which the anchor "current" needs as bases.
         slot_bytes: Bytes in the broker for versions that do not fit one packet; never fewer than 3 slots.
         waiting_updates: Updates of one agent that wait to be merged; its further offers wait.
         model_bytes: Bytes of a first version that an agent brings: what memory the coordinator may need.
@@ -42,7 +42,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             which an update comes from a broken trainer; 0: no such bound. See `coordinator.norms`.
         staleness: Versions; an offer staler than this *and* than 10 times its agent's median is refused; 0:
             none.
-        outcomes: Settled updates whose outcome is remembered word for word; older ones are "settled".
+        outcomes: Settled updates of an agent whose outcome is remembered word for word; older ones are
+            "settled".
         incarnations: Process starts of one agent that the ledger tells apart.
         receipts: Receipts that wait for the line.
         checks: Complete updates that wait for their check; the intake waits when there are more.
@@ -113,6 +114,19 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     interval: Annotated[float, msgspec.Meta(ge=1.0)] = 1.0
 
 
+class LedgerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the ledger keeps of earlier versions: ``[ledger]``. The oldest go first.
+
+    Attributes:
+        keep_versions: Versions from which `antiphon replay` can begin, the newest included.
+        keep_bytes: Bytes on disk of these and of the updates merged between them; the newest version stays
+            whatever its size.
+    """
+
+    keep_versions: Positive = 100
+    keep_bytes: Positive = 1 << 30
+
+
 class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``coordinator.toml``.
 
@@ -122,12 +136,14 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         limits: See `Limits`.
         end: See `End`.
         metrics: See `Metrics`.
+        ledger: See `LedgerSettings`.
         roles: Role of a tensor of the first version by its name, where the default is wrong: weight,
             statistic, variance, keep or max (see ``docs/protocol.md``, section 5).
         hints: Training settings that the operator proposes to every agent, e.g. ``proximal_mu``.
         spread: Seconds over which agents spread their first offers after a start; below 0: agents / 200.
-        durability: "fsync" syncs every version to the disk before it is announced; "rename" leaves that to
-            the operating system (a power cut may lose the newest versions, a killed process does not).
+        durability: "fsync" syncs updates and versions to the disk before anybody is told of them; "flush"
+            leaves that to the operating system: a killed process loses nothing, a power cut may lose the
+            newest, or make the state folder one that only a backup mends.
 
     Raises:
         ConfigError: From `check`, for values that contradict each other.
@@ -138,10 +154,11 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     limits: Limits = Limits()
     end: End = End()
     metrics: Metrics = Metrics()
+    ledger: LedgerSettings = LedgerSettings()
     roles: dict[str, str] = {}
     hints: dict[str, float] = {}
     spread: float = -1.0
-    durability: Literal["fsync", "rename"] = "fsync"
+    durability: Literal["fsync", "flush"] = "fsync"
 
     def check(self) -> None:
         """Refuse what each key allows but all together do not.

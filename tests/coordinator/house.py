@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"w": np.zeros(60, np.float32)}
 
 def settings(**more: Any) -> CoordinatorSettings:
     """Settings for tests: nothing waits for the disk, ends do not linger."""
-    base: dict[str, Any] = {"durability": "rename", "end": End(linger=0.5)}
+    base: dict[str, Any] = {"durability": "flush", "end": End(linger=0.5)}
     return CoordinatorSettings(**(base | more))
 
 

@@ -39,7 +39,7 @@ class Fleet(House):
     """A federation whose trainers take time."""
 
     def __init__(self, folder: Path, broker: MemoryBroker, initial: Any, **settings: Any) -> None:
-        super().__init__(folder, broker, initial, **{"spread": 0.0, "durability": "rename", **settings})
+        super().__init__(folder, broker, initial, **{"spread": 0.0, "durability": "flush", **settings})
         self._paces: dict[str, tuple[Adder, float]] = {}
 
     def start(self, id: str, seconds: float, **settings: Any) -> Adder:

@@ -36,7 +36,7 @@ class Counter:
 
 def federation(members: list[Member], seconds: float, folder: Path, seed: int = 0, **more: Any) -> Outcome:
     """A run with the fewest surprises."""
-    settings = CoordinatorSettings(durability="rename", **more)
+    settings = CoordinatorSettings(durability="flush", **more)
     return simulate(members, seconds, folder, initial=INITIAL, settings=settings, seed=seed)
 
 
@@ -114,7 +114,7 @@ def test_who_watches_sees_each_version_and_may_end_the_run(tmp_path: Path) -> No
             if model.number == 5:
                 coordinator.stop()
 
-    settings = CoordinatorSettings(durability="rename", preset="fedasync")
+    settings = CoordinatorSettings(durability="flush", preset="fedasync")
     outcome = simulate(awake(2), 1e6, tmp_path, initial=INITIAL, settings=settings, watch=watch)
     assert [number for number, _ in seen][:6] == [0, 1, 2, 3, 4, 5]
     assert sorted(value for _, value in seen) == [value for _, value in seen]
