@@ -18,6 +18,7 @@ import numpy as np
 
 from antiphon.broker_config.disk import Disk, RealDisk
 from antiphon.broker_config.environment import Environment
+from antiphon.simulation.database import Crashed
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -94,6 +95,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """``seed`` is what `virtual_environment` draws from unless it is given its own."""
         self._jumping = _JumpingSelector()
         self.seed = seed
+        self.abandoned = False
+        """Whether a party died in it, whose open generators nobody shall close."""
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -109,6 +112,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             RuntimeError: Always; CPU work goes through `Environment.run`.
         """
         raise RuntimeError("no threads in virtual time: use Environment.run")
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close what generators are open at the end, unless some belong to the dead."""
+        if not self.abandoned:
+            await super().shutdown_asyncgens()
 
 
 def run(main: Callable[[], Coroutine[Any, Any, Result]], seed: int = 0) -> Result:
@@ -160,4 +168,10 @@ def _now() -> float:
 
 async def _run_inline(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
     await asyncio.sleep(0)  # a job in a thread lets other tasks run as well
-    return function(*arguments)
+    try:
+        result = function(*arguments)
+    except Crashed:  # in the middle of the job: the process is dead, and nobody there learns how it ended
+        await asyncio.get_running_loop().create_future()
+        raise
+    await asyncio.sleep(0)  # here the job is done and its process does not know yet: it can die in between
+    return result
