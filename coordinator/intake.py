@@ -29,7 +29,7 @@ from antiphon.coordinator.commits import Commits
 from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.keys import Identity, Peer
 from antiphon.coordinator.ledger import Ledger
-from antiphon.coordinator.ledger.records import OpenUpload
+from antiphon.coordinator.ledger.records import CloseUpload, OpenUpload
 from antiphon.coordinator.receipts import Receipts, receipt
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
@@ -214,11 +214,7 @@ class Intake:
         return mine >= limits.waiting_updates or total > limits.spool_bytes
 
     async def restore(self, opened: OpenUpload) -> None:
-        """Go on with an upload of an earlier start: with what of it is on disk. Before anything is taken.
-
-        Raises:
-            OSError: Its file cannot be read.
-        """
+        """Go on with an upload of an earlier start: with what of it is on disk. Before anything is taken."""
         upload = uploads.begin(
             opened.agent,
             opened.transfer,
@@ -229,7 +225,13 @@ class Intake:
             opened.frame_limit,
             _now(),
         )
-        await self._desk.environment.run(uploads.restore, self._desk.environment.disk, upload)
+        try:
+            await self._desk.environment.run(uploads.restore, self._desk.environment.disk, upload)
+        except OSError as error:
+            # Nothing was promised yet: its agent has it still, and sends it anew.
+            self._desk.events.add_rarely("disk", upload.agent, "disk", f"{upload.path}: {error.strerror}")
+            self._desk.commits.put(CloseUpload(upload.agent, upload.transfer, upload.path.name))
+            return
         if (update := self._desk.transfers.restore(upload)) is not None:
             self._restored.append(update)
 
@@ -249,7 +251,8 @@ class Intake:
         self.complete.task_done()
 
     def waits(self, update: Update) -> None:
-        """An update of an earlier start waits to be merged: it takes room in the spool."""
+        """An update of an earlier start waits to be merged: it takes room, and its base must stay."""
+        self._desk.hold(update.offer.base_number)
         self.spooled += update.spooled
 
     def unspooled(self, update: Update) -> None:

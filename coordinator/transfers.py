@@ -87,10 +87,15 @@ class Transfers:
         self._commits.put(operation, lambda: self._opened(upload), lambda _: self._not_opened(upload))
 
     def restore(self, upload: Upload) -> Update | None:
-        """Go on with an upload of an earlier start; returns the update if all of it is here."""
+        """Go on with an upload of an earlier start; returns the update if all of it is here.
+
+        Of an agent's incomplete ones the last that is restored goes on.
+        """
         self._hold(upload.offer.base_number)
         if upload.assembly.complete:
             return upload.update()
+        if (older := self._uploads.get(upload.agent)) is not None:
+            self._drop(older)
         self._uploads[upload.agent] = upload
         return None
 
@@ -210,7 +215,9 @@ class Transfers:
         del self._uploads[upload.agent]
         self._grants.release(upload.transfer)
         self._release(upload.offer.base_number)
-        self._commits.put(CloseUpload(upload.agent, upload.transfer, upload.path.name))
+        close = CloseUpload(upload.agent, upload.transfer, upload.path.name)
+        # While the disk is full nothing opens, so that no more than one an agent is tried again and again.
+        self._commits.put(close, failed=None if upload.opened else _forgotten)
         self.serve()
 
     async def sweep(self) -> None:
@@ -238,6 +245,10 @@ class Transfers:
     def _ask(self, upload: Upload) -> None:
         frame = min(upload.frame_limit, upload.size)
         self._grants.ask(upload.transfer, frame, upload.size, upload.offer.chunks, _now())
+
+
+def _forgotten(_: OSError) -> None:
+    """At worst the next start finds an upload that nobody goes on with."""
 
 
 def _now() -> float:

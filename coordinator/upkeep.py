@@ -59,6 +59,11 @@ def _accept(parts: Parts, update: Update, checked: Checked) -> None:
     except Rejected as error:
         _reject(parts, update, error)
         return
+    if parts.ledger.outcome(update.agent, update.id) is not None:
+        # It came in two transfers at once, which no honest agent does: the first one counts.
+        parts.intake.concluded(update)
+        _drop_file(parts, update)
+        return
     now = parts.environment.now()
     parts.commits.put(
         Receive(update, checked, now, update.frame),
