@@ -1,6 +1,6 @@
 import copy
 import inspect
-import pickle  # noqa: TID251  (to show that keys refuse it)
+import pickle  # to show that keys refuse it
 from typing import Any
 
 import pytest
