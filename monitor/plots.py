@@ -11,6 +11,8 @@ from typing import Any
 from antiphon.codecs.errors import ConfigError
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
+SERIES = (BLUE, ORANGE, "#2f855a", "#b83280", "#6b46c1", "#975a16")
+"""Colours of runs that are compared; more runs begin again with the first."""
 LEVELS = ("#2f855a", "#b83280", GREY)
 
 
@@ -104,16 +106,81 @@ def plot_influence(path: Path, rows: Sequence[tuple[str, float, float, float]]) 
     _save(figure, path)
 
 
+def plot_comparison(
+    path: Path,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    staleness: Mapping[str, Sequence[tuple[str, int]]],
+    influence: Mapping[str, Mapping[str, float]],
+    levels: Sequence[float],
+    score: str,
+) -> None:
+    """Draw runs beside each other: their scores over time, how stale their updates were, whose they are.
+
+    Args:
+        path: The PNG file.
+        curves: (seconds, score) in order, by the run's name.
+        staleness: (label in versions, number of updates) by the run's name; the same labels for all.
+        influence: By the run's name, each group's share, 0 to 1; the same groups for all.
+        levels: Horizontal lines to compare with.
+        score: The score's name.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    figure = _blank(9.0, 7.5)
+    parts = figure.subplot_mosaic([["upper", "upper"], ["left", "right"]])
+    upper, left, right = (_tidy(parts[name]) for name in ("upper", "left", "right"))
+    for name, colour in zip(curves, _colours(len(curves)), strict=True):
+        seconds, values = [point[0] for point in curves[name]], [point[1] for point in curves[name]]
+        upper.plot(seconds, values, color=colour, linewidth=1.8, label=name)
+    for level in levels:
+        upper.axhline(level, color=GREY, linestyle="--", linewidth=0.8)
+    upper.set_xlabel("virtual seconds since the first version")
+    upper.set_ylabel(f"{score} on held-out rows")
+    upper.legend(fontsize=9)
+    shares = {
+        name: [(label, 100 * count / max(1, sum(n for _, n in bars))) for label, count in bars]
+        for name, bars in staleness.items()
+    }
+    _bars_beside_each_other(left, shares)
+    left.set_xlabel("staleness, versions")
+    left.set_ylabel("percent of its updates")
+    percents = {name: [(g, 100 * share) for g, share in groups.items()] for name, groups in influence.items()}
+    _bars_beside_each_other(right, percents)
+    right.set_ylabel("percent of the influence")
+    _save(figure, path)
+
+
+def _bars_beside_each_other(axes: Any, series: Mapping[str, Sequence[tuple[str, float]]]) -> None:
+    width = 0.8 / max(1, len(series))
+    labels = [label for label, _ in next(iter(series.values()), ())]
+    for place, (colour, bars) in enumerate(zip(_colours(len(series)), series.values(), strict=True)):
+        at = [number + (place - (len(series) - 1) / 2) * width for number in range(len(bars))]
+        axes.bar(at, [height for _, height in bars], width, color=colour)
+    axes.set_xticks(range(len(labels)), labels, fontsize=8)
+
+
+def _colours(count: int) -> list[str]:
+    return [SERIES[number % len(SERIES)] for number in range(count)]
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
+    figure = _blank(width, height)
+    return figure, _tidy(figure.add_subplot())
+
+
+def _blank(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ConfigError("plots need matplotlib: pip install 'antiphon[plots]'") from None
-    figure: Any = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    axes: Any = figure.add_subplot()
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _tidy(axes: Any) -> Any:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
-    return figure, axes
+    return axes
 
 
 def _version_axis(axes: Any, points: Sequence[tuple[float, int, float]]) -> None:

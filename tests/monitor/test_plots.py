@@ -31,11 +31,22 @@ def test_staleness_and_influence(tmp_path: Path) -> None:
     assert size_of(tmp_path / "influence.png") == (960, 540)
 
 
+def test_runs_beside_each_other(tmp_path: Path) -> None:
+    runs = ("fedbuff", "fedasync")
+    curves = {name: [(0.0, 0.1), (10.0, 0.8)] for name in runs}
+    staleness = {name: [("0", 3), ("1+", 1)] for name in runs}
+    influence = {name: {"fast": 0.9, "slow": 0.1} for name in runs}
+    path = tmp_path / "runs.png"
+    plots.plot_comparison(path, curves, staleness, influence, [0.75], "accuracy")
+    assert size_of(path) == (1080, 900)
+
+
 def test_run_in_which_nothing_happened_still_gives_pictures(tmp_path: Path) -> None:
     plots.plot_score(tmp_path / "score.png", [], {}, "AUC")
     plots.plot_staleness(tmp_path / "staleness.png", [], 0.0)
     plots.plot_influence(tmp_path / "influence.png", [])
-    assert len(list(tmp_path.iterdir())) == 3
+    plots.plot_comparison(tmp_path / "runs.png", {"fedbuff": []}, {"fedbuff": []}, {"fedbuff": {}}, [], "auc")
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
