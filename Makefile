@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEEDS ?= 0-299
 
 EXTRAS_demo := embedded,plots,sklearn
 EXTRAS_test := $(EXTRAS_demo),test
@@ -11,7 +12,7 @@ EXTRAS_check := $(EXTRAS_test),check
 # mosquitto lives in /usr/sbin, which is not on an ordinary user's PATH; .venv may hold an unpacked one
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/sbin:/usr/sbin
 
-.PHONY: help demo demo-figures test check format clean
+.PHONY: help demo demo-figures test torture check format clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -25,6 +26,9 @@ demo-figures: $(VENV)/.ready-demo ## the demo's figures over ten splits
 
 test: $(VENV)/.ready-test $(VENV)/.broker ## every test, with the branch coverage (ARGS="-k outbox")
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+torture: $(VENV)/.ready-test ## federations in bad weather, every invariant checked (SEEDS=0-2999)
+	$(BIN)/python -m antiphon.simulation.torture --seeds $(SEEDS)
 
 check: $(VENV)/.ready-check ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -82,7 +82,8 @@ class MemoryBroker:
         self.sent: dict[str, int] = {}
         """Bytes of the messages sent down each client's line."""
         self.running = True
-        self._may_publish, self._tap = may_publish, tap
+        self._may_publish = may_publish
+        self.tap = tap
         self._seed = seed
         self._dice: dict[str, Dice] = {}
         self._subscriptions = Subscriptions()
@@ -225,8 +226,8 @@ class MemoryBroker:
         asyncio.get_running_loop().call_later(seconds, what, context=Context())
 
     def _route(self, client_id: str, message: Message) -> None:
-        if self._tap is not None:
-            self._tap(client_id, message)
+        if self.tap is not None:
+            self.tap(client_id, message)
         if message.retain and message.payload:
             self.retained[message.topic] = message.payload
         elif message.retain:
