@@ -18,7 +18,7 @@ from antiphon.broker_config.reconnect import TAKEN_OVER
 from antiphon.simulation.faults import NONE, WELL, Dice, Faults
 from antiphon.simulation.matching import is_wildcard, valid_filter
 from antiphon.simulation.memory_connection import MemoryConnection
-from antiphon.simulation.pipe import Line, Pipe
+from antiphon.simulation.pipe import Line, Pipe, Timetable
 from antiphon.simulation.session import Client, Session
 from antiphon.simulation.subscriptions import Subscriptions
 
@@ -87,6 +87,7 @@ class MemoryBroker:
         self._seed = seed
         self._dice: dict[str, Dice] = {}
         self._subscriptions = Subscriptions()
+        self._timetable = Timetable()
         self._starts = 0
 
     def connect(self, client_id: str, will: Will | None = None) -> MemoryConnection:
@@ -173,7 +174,7 @@ class MemoryBroker:
         if older is not None:
             self._cut(older, "session taken over", TAKEN_OVER if self.protocol == 5 else None)
         line = self.line_of(client_id)
-        session = Session(client_id, client, will, Pipe(line), Pipe(line))
+        session = Session(client_id, client, will, Pipe(line, self._timetable), Pipe(line, self._timetable))
         self.sessions[client_id] = session
         return session
 

@@ -40,7 +40,8 @@ class MemoryConnection:
         self._since = 0.0
         self._lanes = Lanes(broker.limits)
         self._gone = asyncio.Event()
-        self._waiting: dict[asyncio.Future[int], None] = {}
+        self._waiting: dict[asyncio.Future[int], tuple[float, str]] = {}  # until when, for an answer to what
+        self._overdue: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._maximum_packet = LARGEST_PACKET
 
@@ -96,7 +97,7 @@ class MemoryConnection:
         message = Message(topic, bytes(payload), retain)
         lanes = self._lanes
         await lanes.acquire(lane, size)
-        answer = self._expect()
+        answer = self._expect(f"a message on {topic}")
 
         def arrive() -> None:
             code = self._broker.publish(session, message)
@@ -110,7 +111,7 @@ class MemoryConnection:
         session.up.send(size, arrive)
         if not qos:
             acknowledge(0)
-        code = await self._wait(answer, f"a message on {topic}")
+        code = await self._wait(answer)
         if code >= 128:
             raise PublishRefused(f"the broker refused a message on {topic} (reason {code})")
 
@@ -120,7 +121,7 @@ class MemoryConnection:
         for each in filters:
             if not valid_filter(each):
                 raise ValueError(f"not a filter to subscribe to: {each!r}")
-        answer = self._expect()
+        answer = self._expect("a subscription")
 
         def arrive() -> None:
             codes = [self._broker.subscribe(session, each) for each in filters]
@@ -130,7 +131,7 @@ class MemoryConnection:
                     self._broker.send_retained(session, each)
 
         session.up.send(sum(len(each) + 3 for each in filters), arrive)
-        code = await self._wait(answer, "a subscription")
+        code = await self._wait(answer)
         if code >= 128:
             raise PublishRefused(f"the broker refused a subscription of {', '.join(filters)} (reason {code})")
 
@@ -204,6 +205,9 @@ class MemoryConnection:
             if not answer.done():
                 answer.set_exception(NotConnected(reason))
         self._waiting.clear()
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
         self._gone.set()
 
     def _give_up(self, error: ConfigError) -> None:
@@ -216,17 +220,29 @@ class MemoryConnection:
             raise NotConnected("there is no connection to the broker")
         return self._session
 
-    def _expect(self) -> asyncio.Future[int]:
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting[answer] = None
+    def _expect(self, what: str) -> asyncio.Future[int]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[int] = loop.create_future()
+        until = loop.time() + self._broker.limits.answer_timeout
+        self._waiting[answer] = (until, what)
+        if self._overdue is None:
+            self._overdue = loop.call_at(until, self._give_up_waiting)
         return answer
 
-    async def _wait(self, answer: asyncio.Future[int], what: str) -> int:
+    def _give_up_waiting(self) -> None:
+        """All wait for the same time, so one timer for the first of them is enough."""
+        self._overdue = None
+        loop = asyncio.get_running_loop()
+        for answer, (until, what) in self._waiting.items():
+            if until > loop.time():
+                self._overdue = loop.call_at(until, self._give_up_waiting)
+                return
+            if not answer.done():
+                answer.set_exception(NotConnected(f"no answer from the broker to {what}"))
+
+    async def _wait(self, answer: asyncio.Future[int]) -> int:
         try:
-            async with asyncio.timeout(self._broker.limits.answer_timeout):
-                return await answer
-        except TimeoutError:
-            raise NotConnected(f"no answer from the broker to {what}") from None
+            return await answer
         finally:
             self._waiting.pop(answer, None)
 

@@ -20,21 +20,55 @@ class Line:
     bandwidth: float | None = None
 
 
+class Timetable:
+    """One timer for all pipes that let something out at the same time.
+
+    A message to a thousand clients is due at each of them at once. The pipes are called in the order in which
+    they asked. Timers run in a context of their own: a line belongs to neither end, and what is under way
+    arrives although its sender has died.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is due."""
+        self._due: dict[float, deque[Pipe]] = {}
+        self._context = Context()
+
+    def call(self, when: float, pipe: "Pipe") -> None:
+        """Call the pipe's `Pipe.let_out` at ``when`` (loop time)."""
+        pipes = self._due.get(when)
+        if pipes is None:
+            pipes = self._due[when] = deque()
+            asyncio.get_running_loop().call_at(when, self._arrive, when, context=self._context)
+        pipes.append(pipe)
+
+    def _arrive(self, when: float) -> None:
+        pipes = self._due.pop(when)
+        try:
+            while pipes:
+                pipes.popleft().let_out(when)
+        finally:
+            for pipe in pipes:  # one of them raised, which is no reason to forget the others
+                self.call(when, pipe)
+
+
 class Pipe:
     """A first-in, first-out delay.
 
-    A deque with one timer for its head, not a timer for each item: the loop's heap does not keep the order of
-    timers that are due at the same time. Timers run in a context of their own: a line belongs to neither end,
-    and what is under way arrives although its sender has died.
+    A deque with one call for its head, not a timer for each item: the loop's heap does not keep the order of
+    timers that are due at the same time.
+
+    Args:
+        line: Latency and bandwidth.
+        timetable: Shared by pipes that belong together.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, timetable: Timetable | None = None) -> None:
         """Nothing is under way yet."""
-        self._line = line
+        self._line, self._timetable = line, timetable or Timetable()
         self._items: deque[tuple[float, Callable[[], None]]] = deque()
         self._free_at = 0.0
         self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._next: float | None = None  # when the timetable calls
         self._held: dict[int, asyncio.TimerHandle] = {}
         self._numbers = 0
         self._paused = self._closed = False
@@ -44,12 +78,13 @@ class Pipe:
         """Call ``arrive`` when ``size`` bytes are through, ``delay`` seconds later than the line needs."""
         if self._closed:
             return
-        loop = asyncio.get_running_loop()
-        taken = size / self._line.bandwidth if self._line.bandwidth else 0.0
-        self._free_at = max(self._free_at, loop.time()) + taken
-        self._last = max(self._last, self._free_at + self._line.latency + delay)
+        line, now = self._line, asyncio.get_running_loop().time()
+        taken = size / line.bandwidth if line.bandwidth else 0.0
+        self._free_at = max(self._free_at, now) + taken
+        self._last = max(self._last, self._free_at + line.latency + delay)
         self._items.append((self._last, arrive))
-        self._arm()
+        if self._next is None:
+            self._arm()
 
     def hold(self, seconds: float, size: int, arrive: Callable[[], None]) -> None:
         """Send after so many seconds what later things may overtake."""
@@ -68,7 +103,7 @@ class Pipe:
     def pause(self) -> None:
         """Let nothing out until `resume`."""
         self._paused = True
-        self._disarm()
+        self._next = None
 
     def resume(self) -> None:
         """Let out again what is due."""
@@ -82,21 +117,21 @@ class Pipe:
         for timer in self._held.values():
             timer.cancel()
         self._held.clear()
-        self._disarm()
+        self._next = None
+
+    def let_out(self, when: float) -> None:
+        """Let out what is due at ``when``; does nothing if that call was given up meanwhile."""
+        if self._next != when:
+            return
+        items = self._items
+        try:
+            while items and not self._paused and items[0][0] <= when:
+                items.popleft()[1]()
+        finally:
+            self._next = None
+            self._arm()
 
     def _arm(self) -> None:
-        if self._timer is None and self._items and not self._paused:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._items[0][0], self._let_out, context=self._context)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _let_out(self) -> None:
-        self._timer = None
-        now = asyncio.get_running_loop().time()
-        while self._items and not self._paused and self._items[0][0] <= now:
-            self._items.popleft()[1]()
-        self._arm()
+        if self._next is None and self._items and not self._paused:
+            self._next = self._items[0][0]
+            self._timetable.call(self._next, self)

@@ -3,7 +3,7 @@
 import asyncio
 
 from antiphon.simulation.clock import run
-from antiphon.simulation.pipe import Line, Pipe
+from antiphon.simulation.pipe import Line, Pipe, Timetable
 
 
 def arrivals(line: Line, sizes: list[int]) -> list[tuple[int, float]]:
@@ -57,5 +57,57 @@ def test_closed_line_loses_what_is_under_way() -> None:
         pipe.close()
         await asyncio.sleep(10)
         assert found == []
+
+    run(main)
+
+
+def test_pipes_of_one_timetable_let_out_in_the_order_of_sending_with_one_timer() -> None:
+    async def main() -> None:
+        timetable, found = Timetable(), list[str]()
+        pipes = [Pipe(Line(1), timetable) for _ in range(3)]
+        for name, pipe in zip("bca", pipes, strict=True):
+            pipe.send(1, lambda name=name: found.append(name))
+        pipes[1].send(1, lambda: found.append("second"))
+        loop = asyncio.get_running_loop()
+        assert len(vars(loop)["_scheduled"]) == 1
+        await asyncio.sleep(1)
+        assert found == ["b", "c", "second", "a"]
+
+    run(main)
+
+
+def test_pipe_that_was_paused_or_closed_meanwhile_is_left_out() -> None:
+    async def main() -> None:
+        timetable, found = Timetable(), list[int]()
+        pipes = [Pipe(Line(1), timetable) for _ in range(3)]
+        for number, pipe in enumerate(pipes):
+            pipe.send(1, lambda number=number: found.append(number))
+        pipes[0].pause()
+        pipes[1].close()
+        await asyncio.sleep(5)
+        assert found == [2]
+        pipes[0].resume()
+        await asyncio.sleep(0.1)
+        assert found == [2, 0]
+
+    run(main)
+
+
+def test_pipe_whose_receiver_raises_does_not_hold_up_the_others() -> None:
+    async def main() -> None:
+        timetable, found, said = Timetable(), list[int](), list[str]()
+        pipes = [Pipe(Line(1), timetable) for _ in range(3)]
+
+        def fail() -> None:
+            raise ValueError("no")
+
+        asyncio.get_running_loop().set_exception_handler(lambda _, more: said.append(str(more["exception"])))
+        pipes[0].send(1, fail)
+        pipes[0].send(1, lambda: found.append(0))
+        for number in (1, 2):
+            pipes[number].send(1, lambda number=number: found.append(number))
+        await asyncio.sleep(5)
+        assert sorted(found) == [0, 1, 2]
+        assert said == ["no"]
 
     run(main)
