@@ -24,6 +24,7 @@ from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
 from antiphon.coordinator.settings import CoordinatorSettings
 from antiphon.simulation.clock import run, virtual_environment
+from antiphon.simulation.disk import MemoryDisk
 from antiphon.simulation.memory_broker import MemoryBroker
 
 Result = TypeVar("Result")
@@ -143,7 +144,7 @@ async def federate(
         initial,
         folder / "federation",
         broker.connect,
-        virtual_environment(party="coordinator"),
+        replace(virtual_environment(party="coordinator"), disk=MemoryDisk()),
         listen=listen,
     )
     agents: dict[str, Agent] = {}
@@ -154,7 +155,7 @@ async def federate(
         )
         timed = _Timed(member, broker)
         trainers[member.id] = timed.trainer
-        environment = timed.slow(virtual_environment(party=member.id))
+        environment = timed.slow(replace(virtual_environment(party=member.id), disk=MemoryDisk()))
         place = folder / member.id
         agents[member.id] = Agent(member.settings, known, timed, place, broker.connect, environment)
     async with asyncio.TaskGroup() as group:
