@@ -261,7 +261,10 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class RecoveredVersion:
-    """The newest committed version, its digest compared; as in `VersionRecord`."""
+    """The newest committed version, its digest compared; as in `VersionRecord`.
+
+    An agent whose update is in ``batch`` may not have been told.
+    """
 
     model: Model
     step: StepState
@@ -270,6 +273,7 @@ class RecoveredVersion:
     memory: Memory
     term: int
     committed_at: float
+    batch: tuple[tuple[str, UpdateId], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from antiphon.coordinator.ledger.tables import REMEDY
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.publication import Publication
 
+BATCH = "SELECT agent, incarnation, sequence FROM updates WHERE version = ? ORDER BY place"
 CHECKPOINT = "SELECT number, digest, schema, steps, step, size, data, file FROM checkpoints"
 
 
@@ -55,16 +56,16 @@ class Recovery:
     """Reads one ledger that `antiphon.coordinator.ledger.tables.check` found sound."""
 
     def __init__(self, layout: Layout, disk: Disk, database: Database) -> None:
-        """Read the schemas.
+        """Read the schemas. ``rows`` asks the tables.
 
         Raises:
             StateError: They are damaged.
         """
         self._layout, self._disk, self._database = layout, disk, database
-        self._rows = database.rows
+        self.rows = database.rows
         self.schemas: dict[bytes, Schema] = {}
         with self._reading("a schema"):
-            for digest, body in self._rows("SELECT digest, body FROM schemas"):
+            for digest, body in self.rows("SELECT digest, body FROM schemas"):
                 self.schemas[digest] = schema.decode(body, len(body))
 
     def check_owner(self, owner: Owner) -> None:
@@ -94,7 +95,7 @@ class Recovery:
         ((run, started, over, received, applied, rejected, first_at),) = self._one(
             "SELECT run, started, over, received, applied, rejected, first_at FROM run"
         )
-        admissions = self._rows("SELECT agent, at FROM admissions ORDER BY number")
+        admissions = self.rows("SELECT agent, at FROM admissions ORDER BY number")
         return Recovered(
             run=run,
             started=started,
@@ -108,14 +109,12 @@ class Recovery:
             slots=self.slots(),
             pins=tuple(
                 PutPin(*row)
-                for row in self._rows(
-                    "SELECT agent, publication, since FROM pins ORDER BY agent, publication"
-                )
+                for row in self.rows("SELECT agent, publication, since FROM pins ORDER BY agent, publication")
             ),
             epochs=self._epochs(),
             group_keys=tuple(
                 GroupKey(id=id, key=key)
-                for id, key in self._rows("SELECT id, key FROM group_keys ORDER BY n DESC")
+                for id, key in self.rows("SELECT id, key FROM group_keys ORDER BY n DESC")
             ),
             received=received,
             applied=applied,
@@ -127,12 +126,15 @@ class Recovery:
         ((last,),) = self._one("SELECT max(number) FROM bases")
         if last is None:
             return None
-        rows = self._rows("SELECT digest, term, committed_at, rule FROM versions WHERE number = ?", (last,))
+        rows = self.rows("SELECT digest, term, committed_at, rule FROM versions WHERE number = ?", (last,))
         kept = self.checkpoint(last)
-        memory = self._rows("SELECT rule_state, memory FROM memory")
+        memory = self.rows("SELECT rule_state, memory FROM memory")
         if not rows or not memory or kept is None or rows[0][0] != kept.digest:
             raise StateError(f"{self._layout.database} does not hold its newest version, {last}: {REMEDY}")
         model, step = load(kept, self._layout, self._disk)
+        batch = self.rows(
+            "SELECT agent, incarnation, sequence FROM updates WHERE version = ? ORDER BY place", (last,)
+        )
         with self._reading(f"version {last}"):
             return RecoveredVersion(
                 model=model,
@@ -142,11 +144,12 @@ class Recovery:
                 memory=versions.decode(memory[0][1], Memory),
                 term=rows[0][1],
                 committed_at=rows[0][2],
+                batch=tuple((agent, UpdateId(*id)) for agent, *id in batch),
             )
 
     def checkpoint(self, number: int) -> Checkpoint | None:
         """Return what the tables say of a checkpoint; None if there is none."""
-        rows = self._rows(f"{CHECKPOINT} WHERE number = ?", (number,))
+        rows = self.rows(f"{CHECKPOINT} WHERE number = ?", (number,))
         return self._described(rows[0]) if rows else None
 
     def _described(self, row: tuple[Any, ...]) -> Checkpoint:
@@ -156,7 +159,7 @@ class Recovery:
         sql = f"SELECT {updates.COLUMNS} FROM updates JOIN contents USING (admission) WHERE version IS NULL"
         found: list[Received] = []
         with self._reading("an update that waits"):
-            for row in self._rows(f"{sql} ORDER BY admission"):
+            for row in self.rows(f"{sql} ORDER BY admission"):
                 found.append(updates.received(row, self.schemas[row[7]], self._layout.spool))
         for each in found:
             end = max((place.at + place.size for place in each.update.places), default=0)
@@ -167,13 +170,13 @@ class Recovery:
         return tuple(found)
 
     def _uploads(self) -> tuple[OpenUpload, ...]:
-        rows = self._rows(f"SELECT {updates.UPLOAD_COLUMNS} FROM uploads ORDER BY opened_at, file")
+        rows = self.rows(f"SELECT {updates.UPLOAD_COLUMNS} FROM uploads ORDER BY opened_at, file")
         with self._reading("an upload"):
             return tuple(updates.upload(row, self.schemas[row[3]]) for row in rows)
 
     def slots(self) -> tuple[PutSlot, ...]:
         """Return the slots in order."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT slot, publication, number, retained_chunks, retained_pages FROM slots ORDER BY slot"
         )
         with self._reading("a slot"):
@@ -183,7 +186,7 @@ class Recovery:
             )
 
     def _epochs(self) -> tuple[PutEpoch, ...]:
-        rows = self._rows("SELECT id, secret, made_at, superseded_at FROM epochs ORDER BY made_at DESC, id")
+        rows = self.rows("SELECT id, secret, made_at, superseded_at FROM epochs ORDER BY made_at DESC, id")
         with self._reading("an epoch key"):
             return tuple(PutEpoch(id, SecretKey.load(secret), *rest) for id, secret, *rest in rows)
 
@@ -193,27 +196,27 @@ class Recovery:
         Raises:
             StateError: One is missing, or a checkpoint has another size.
         """
-        spool = {file for (file,) in self._rows("SELECT file FROM contents WHERE file IS NOT NULL")}
+        spool = {file for (file,) in self.rows("SELECT file FROM contents WHERE file IS NOT NULL")}
         there = set(self._disk.names(self._layout.spool))
         if spool - there:
             lost = min(spool - there)
             raise StateError(f"{self._layout.spool / lost}, an update of this run, is missing: {REMEDY}")
-        kept = self._rows("SELECT file, size FROM checkpoints WHERE file IS NOT NULL ORDER BY number")
+        kept = self.rows("SELECT file, size FROM checkpoints WHERE file IS NOT NULL ORDER BY number")
         for file, size in kept:
             path = self._layout.checkpoints / file
             found = self._disk.size(path)
             if found != size:
                 what = "missing" if found is None else f"{found} bytes long instead of {size}"
                 raise StateError(f"{path}, a version of this run, is {what}: {REMEDY}")
-        open_files = {file for (file,) in self._rows("SELECT file FROM uploads")}
+        open_files = {file for (file,) in self.rows("SELECT file FROM uploads")}
         return Files(spool | open_files, {file for file, _ in kept})
 
     def books(self, books: Books, found: Recovered) -> None:
         """Fill the books."""
-        for agent, incarnation, mark in self._rows("SELECT agent, incarnation, mark FROM marks"):
+        for agent, incarnation, mark in self.rows("SELECT agent, incarnation, mark FROM marks"):
             books.marks.setdefault(agent, {})[incarnation] = mark
-        books.counts = dict(self._rows("SELECT agent, max(n) FROM outcomes GROUP BY agent"))
-        rows = self._rows("SELECT digest FROM bases ORDER BY number")
+        books.counts = dict(self.rows("SELECT agent, max(n) FROM outcomes GROUP BY agent"))
+        rows = self.rows("SELECT digest FROM bases ORDER BY number")
         books.digests = bytearray().join(digest for (digest,) in rows)
         if len(books.digests) != PREFIX * (0 if found.version is None else found.version.model.number + 1):
             raise StateError(f"{self._layout.database} does not name all of its versions: {REMEDY}")
@@ -228,21 +231,21 @@ class Recovery:
     def shelf(self) -> tuple[list[Kept], list[tuple[int, int]]]:
         """Return what retention keeps: versions in order, and (number, size) of older checkpoints."""
         sizes = dict(
-            self._rows(
+            self.rows(
                 "SELECT version, sum(size) FROM updates JOIN contents USING (admission) "
                 "WHERE version IS NOT NULL GROUP BY version"
             )
         )
-        rows = self._rows("SELECT number FROM versions ORDER BY number")
+        rows = self.rows("SELECT number FROM versions ORDER BY number")
         first = rows[0][0] if rows else 0
-        stored: dict[int, int] = dict(self._rows("SELECT number, size FROM checkpoints ORDER BY number"))
+        stored: dict[int, int] = dict(self.rows("SELECT number, size FROM checkpoints ORDER BY number"))
         if any(number not in stored for (number,) in rows):
             raise StateError(f"{self._layout.database} names versions without their values: {REMEDY}")
         kept = [kept_of(number, stored[number], sizes.get(number, 0)) for (number,) in rows]
         return kept, [(number, size) for number, size in stored.items() if number < first]
 
     def _one(self, sql: str) -> list[tuple[Any, ...]]:
-        rows = self._rows(sql)
+        rows = self.rows(sql)
         if len(rows) != 1:
             raise StateError(f"{self._layout.database} does not say which run it is: {REMEDY}")
         return rows

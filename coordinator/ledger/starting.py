@@ -7,7 +7,6 @@ files that no row names are removed only then.
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from antiphon.broker_config.database import Database
 from antiphon.broker_config.disk import Closing, Disk
@@ -177,15 +176,3 @@ def _create(
             "INSERT INTO slots VALUES (?, NULL, -1, ?, ?)",
             [(slot.slot, slot.retained_chunks, slot.retained_pages) for slot in slots],
         )
-
-
-def folder_of(path: Path, disk: Disk) -> Path:
-    """Return the state folder that a person means: itself, or that of a federation's folder.
-
-    Raises:
-        StateError: There is no ledger.
-    """
-    for folder in (path, path / "state"):
-        if disk.size(Layout(folder).database):
-            return folder
-    raise StateError(f"there is no ledger in {path}: the coordinator writes it when it starts")

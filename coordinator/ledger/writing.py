@@ -81,10 +81,11 @@ class Draft:
                     self._put_state(operation)
                 case _:
                     self._put_key(operation)
-        self._count()
+        self._finish()
 
-    def _count(self) -> None:
+    def _finish(self) -> None:
         made = self.changes
+        self._many(PUT_MARK, [(*name, mark) for name, mark in made.marks.items()])
         if made.received or made.applied or made.rejected:
             self._do(
                 "UPDATE run SET received = received + ?, applied = applied + ?, rejected = rejected + ?",
@@ -103,7 +104,7 @@ class Draft:
         if file is not None:
             self._do("DELETE FROM uploads WHERE file = ?", (file,))
         if self._mark(update.agent, update.id.incarnation) is None:
-            self._put_mark(update.agent, update.id.incarnation, 0)
+            self.changes.marks[(update.agent, update.id.incarnation)] = 0
         self.changes.received += 1
         self.changes.opened[(update.agent, update.id)] = Open(
             admission, update.offer.digest, file, update.spooled
@@ -169,7 +170,7 @@ class Draft:
             if (mark is None and self._books.has_room(agent, update.incarnation)) or (
                 mark is not None and mark < update.sequence
             ):
-                self._put_mark(agent, update.incarnation, update.sequence)
+                self.changes.marks[(agent, update.incarnation)] = update.sequence
             self.changes.settled[name] = outcome
         self._many(INSERT_OUTCOME, rows)
         if late:
@@ -178,10 +179,6 @@ class Draft:
     def _mark(self, agent: str, incarnation: bytes) -> int | None:
         mark = self.changes.marks.get((agent, incarnation))
         return self._books.marks.get(agent, {}).get(incarnation) if mark is None else mark
-
-    def _put_mark(self, agent: str, incarnation: bytes, mark: int) -> None:
-        self._do(PUT_MARK, (agent, incarnation, mark))
-        self.changes.marks[(agent, incarnation)] = mark
 
     def _close_upload(self, operation: CloseUpload) -> None:
         sql = "DELETE FROM uploads WHERE agent = ? AND transfer = ? AND (file = ? OR ? = '') RETURNING file"
@@ -237,8 +234,8 @@ class Draft:
         self._do("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", checkpoint.row())
         self._apply(number, record.batch)
         self._remember(record)
-        self._drop(dropped)
-        self._count()
+        self._drop(dropped, number)
+        self._finish()
 
     def _apply(self, number: int, batch: Iterable[tuple[str, UpdateId]]) -> None:
         names = list(batch)
@@ -263,8 +260,8 @@ class Draft:
         if record.model.number == 0:
             self._do("UPDATE run SET first_at = ?", (record.committed_at,))
 
-    def _drop(self, dropped: Dropped) -> None:
-        """Forget what is beyond the retention."""
+    def _drop(self, dropped: Dropped, newest: int) -> None:
+        """Forget what is beyond the retention; who is in the newest version is known for one version more."""
         for number in dropped.checkpoints:
             found = self._do("DELETE FROM checkpoints WHERE number = ? RETURNING file", (number,)).fetchall()
             self.removed_checkpoints += [file for (file,) in found if file is not None]
@@ -274,7 +271,7 @@ class Draft:
             sql = f"DELETE FROM contents WHERE admission IN {gone} RETURNING file"
             found = self._do(sql, (dropped.first,)).fetchall()
             self.removed += [file for (file,) in found if file is not None]
-            self._do("DELETE FROM updates WHERE version <= ?", (dropped.first,))
+            self._do("DELETE FROM updates WHERE version <= ?", (min(dropped.first, newest - 1),))
 
 
 def drop_schemas(cursor: sqlite3.Cursor) -> set[bytes]:

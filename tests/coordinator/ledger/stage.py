@@ -78,7 +78,7 @@ class Stage:
     """A run under test; the same numbers whatever the disk.
 
     Attributes:
-        disk: What everything lies on.
+        disk: What everything lies on; a start of the coordinator uses a mount of it.
         ledger: Open after `open`.
         params: Of the model.
         preset, options: The rule.
@@ -100,6 +100,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.rule: Rule = build_rule(self.preset, self.options)
         self.schema: Schema = infer(self.params)
+        self.at: Disk = self.disk
         self.rng = np.random.default_rng(7)
         self.ledger = self.new_ledger()
         self.model: Model | None = None
@@ -110,9 +111,8 @@ class Stage:
 
     def new_ledger(self, **more: int) -> Ledger:
         """Another ledger over the same folder."""
-        if isinstance(self.disk, MemoryDisk):
-            return make_ledger(self.disk.mount(), self.folder, self.keep, sync=self.sync, **more)
-        return make_ledger(self.disk, self.folder, self.keep, sync=self.sync, **more)
+        self.at = self.disk.mount() if isinstance(self.disk, MemoryDisk) else self.disk
+        return make_ledger(self.at, self.folder, self.keep, sync=self.sync, **more)
 
     def open(self, **more: int) -> Recovered:
         """Open it, as a start of the coordinator would, and go on from what is found."""
@@ -163,7 +163,7 @@ class Stage:
         made = _Made(self.schema, delta, exact, digest, base, encoding, sequence)
         self.files += 1
         path = self.folder / "spool" / f"{agent}-{self.files}.update"
-        return made.chunked(agent, self.disk, path) if self.large else made.inline(agent, path)
+        return made.chunked(agent, self.at, path) if self.large else made.inline(agent, path)
 
     def digest_of(self, number: int) -> bytes:
         """The root digest that an agent would name; only its length matters here."""
@@ -172,7 +172,7 @@ class Stage:
     def checked(self, update: Update) -> Receive:
         """What the intake puts down about a complete update."""
         self.now += 1.0
-        return Receive(update, check(update, float("inf"), self.disk), self.now, update.frame)
+        return Receive(update, check(update, float("inf"), self.at), self.now, update.frame)
 
     def receive(self, agent: str, **more: Any) -> Update:
         """An update is received: committed, and waits."""
@@ -207,7 +207,7 @@ class Stage:
         assert self.step is not None
         arrivals = [each.arrival for each in batch]
         scalars = plan(self.rule, self.state, arrivals, self.number, max(2, len(batch)), self.now)
-        merged = merging.merge(self.rule, scalars, self.model, self.step, batch, self.bases(batch), self.disk)
+        merged = merging.merge(self.rule, scalars, self.model, self.step, batch, self.bases(batch), self.at)
         assert isinstance(merged, Merged), merged
         self.state = scalars.state
         return self.commit(merged.model, merged.step, batch, scalars)
@@ -220,7 +220,7 @@ class Stage:
         return [each for each in found if each is not None]
 
     def _first(self) -> Model:
-        model = merging.first_version(self.waiting[0], self.disk)
+        model = merging.first_version(self.waiting[0], self.at)
         assert isinstance(model, Model)
         step = init_step(self.rule, self.schema.size, self.schema.dtype)
         return self.commit(model, step, self.waiting[:1], None)
