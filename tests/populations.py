@@ -15,6 +15,7 @@ from antiphon.simulation.population import (
     RunSettings,
     SpeedClass,
 )
+from antiphon.simulation.results import ClassResult, Point, Result
 
 TEXT = """\
 # Two speeds, for tests
@@ -108,3 +109,26 @@ class Nearest(Mute):
     def evaluate_model(self) -> dict[str, float]:
         far = ((self.x[:, None, :] - self.middles) ** 2).sum(axis=2)
         return {"accuracy": float((far.argmin(axis=1) == self.y).mean())}
+
+
+def result(preset: str = "fedbuff", **more: Any) -> Result:
+    """What came of a run, made up."""
+    classes = (
+        ClassResult("fast", 3, 60, 3, 3, 1.0, 0.9, 0.95, 4_200_000, 123_000_000),
+        ClassResult("slow", 2, 30, 2, 1, 7.0, 0.1, None, 1000, 2000),
+    )
+    plain: dict[str, Any] = {
+        "preset": preset,
+        "seed": 3,
+        "reason": "version 6 is the last of 6",
+        "digest": b"\xab" * 32,
+        "version": 6,
+        "applied": 4,
+        "rejected": 1,
+        "seconds": 120.0,
+        "points": (Point(0.0, 0, 0, 0.3), Point(10.0, 4, 8, 0.85), Point(120.0, 6, 12, 0.8)),
+        "staleness": (1, 1, 1, 7),
+        "refusals": {"run-over": 1},
+        "classes": classes,
+    }
+    return Result(**{**plain, **more})

@@ -39,6 +39,8 @@ VERBS = (
     Verb(("coordinator",), "antiphon.cli.coordinator:coordinator", "Run a federation's coordinator."),
     Verb(("broker",), "antiphon.cli.broker:broker", "Run a broker with the federation's users and rules."),
     Verb(("status",), "antiphon.cli.status:status", "Show who is here and what happens."),
+    Verb(("simulate",), "antiphon.cli.simulate:simulate", "Simulate a federation in virtual time."),
+    Verb(("replay",), "antiphon.cli.replay:replay", "Rebuild a run's model from its ledger, and compare."),
     Verb(("model", "export"), "antiphon.cli.model:export", "Write the newest model as safetensors or npz."),
 )
 
