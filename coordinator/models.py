@@ -103,12 +103,12 @@ def write(
         StateError: The disk is full or the folder cannot be written.
     """
     try:
-        disk.write(path, _parts(model, metadata), sync=sync)
+        disk.write(path, parts(model, metadata), sync=sync)
     except OSError as error:
         raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
 
 
-def _parts(model: Model, metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+def parts(model: Model, metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """Yield what a file consists of: at most one tensor in another dtype is in memory besides the model."""
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
     at = 0

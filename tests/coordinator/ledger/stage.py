@@ -1,6 +1,6 @@
 """A coordinator's books without a coordinator: agents' updates, checked, received, merged, committed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,9 +118,13 @@ class Stage:
         """Open it, as a start of the coordinator would, and go on from what is found."""
         self.now += 10.0
         self.ledger = self.new_ledger(**more)
-        found = self.ledger.open(OWNER, self.now, token)
+        found = self.ledger.open(*self.arguments())
         self.go_on(found)
         return found
+
+    def arguments(self, run: bytes = b"") -> tuple[Owner, float, Callable[[int], bytes]]:
+        """What `Ledger.open` and `Ledger.new_run` take."""
+        return OWNER, self.now, (lambda size: run) if run else token
 
     def go_on(self, found: Recovered) -> None:
         version = found.version
