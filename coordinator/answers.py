@@ -4,8 +4,6 @@ Guaranteed: nothing is said that the ledger does not hold. Until it does, an upd
 is being checked, whatever is known of it already.
 """
 
-from collections.abc import Callable
-
 from antiphon.codecs.errors import Rejected
 from antiphon.codecs.messages import Offer, Receipt, ReceiptType, UpdateId
 from antiphon.coordinator.commits import Commits
@@ -24,17 +22,10 @@ ALL_SENT = 1 << 53
 class Answers:
     """Knows what is being checked or written down; asks the ledger for the rest."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        commits: Commits,
-        receipts: Receipts,
-        events: Events,
-        settled: Callable[[Outcome], None],
-    ) -> None:
-        """``settled`` is told of the outcome of an update that never waited."""
+    def __init__(self, ledger: Ledger, commits: Commits, receipts: Receipts, events: Events) -> None:
+        """Nothing is being checked."""
         self._ledger, self._commits, self._receipts = ledger, commits, receipts
-        self._events, self._settled = events, settled
+        self._events = events
         self._checking: dict[tuple[str, UpdateId], int] = {}
         self._last: dict[str, tuple[bytes, UpdateId, bytes]] = {}
 
@@ -79,7 +70,6 @@ class Answers:
         def done() -> None:
             self.checked(peer.id, id)
             counts = self._ledger.outcome(peer.id, id) or outcome
-            self._settled(counts)
             self._receipts.put(peer, outcome_receipt(id, counts, offer.digest, transfer))
             self._events.add_rarely("rejected", peer.id, error.reason, error.detail)
 

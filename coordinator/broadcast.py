@@ -1,12 +1,12 @@
 """Versions out to everybody: sealed chunks first, the signed announcement last, all of it retained.
 
 Guaranteed: a version is announced only when all of it is published; what a broker lost or somebody replaced
-    is published again, byte for byte; a slot that is newest, pinned or just superseded is not reused.
-Not done here: deciding when there is a version (`flushing`); which slot is free (`slots`).
+    is published again, byte for byte, also after a restart; a slot that is newest, pinned or just superseded
+    is not reused.
+Not done here: deciding when there is a version (`flushing`); the slots and their files (`rack`).
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,9 +24,10 @@ from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.keys import GroupRing, Identity
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.outgoing import Outgoing
-from antiphon.coordinator.publication import Publication, chunk_file, page_file
+from antiphon.coordinator.publication import Publication
+from antiphon.coordinator.rack import Rack
 from antiphon.coordinator.settings import Limits
-from antiphon.coordinator.slots import Slots, count_slots, hold_seconds
+from antiphon.coordinator.slots import hold_seconds
 
 RESIGN = 600.0
 """Seconds after which an unchanged announcement is signed again."""
@@ -67,16 +68,19 @@ class Broadcast:
         connection: Connection,
         environment: Environment,
         outgoing: Outgoing,
-        folder: Path,
+        rack: Rack,
         limits: Limits,
         online: Callable[[], Awaitable[None]],
     ) -> None:
-        """``folder``: of the published slots; ``online()`` returns when there is a line that is set up."""
-        self._slot_bytes, self._every = limits.slot_bytes, limits.resend
-        self._voice, self._connection, self._environment = voice, connection, environment
-        self._outgoing, self._folder, self._online = outgoing, folder, online
+        """``online()`` returns when there is a line that is set up."""
+        self._every = limits.resend
+        self._voice, self._connection, self._environment = (
+            voice,
+            connection,
+            environment,
+        )
+        self._outgoing, self.rack, self._online = outgoing, rack, online
         self._topics = Topics(voice.identity.prefix)
-        self._retained: dict[int, list[int]] = {}
         self._own: deque[bytes] = deque(maxlen=OWN)
         self._raw = b""
         self._signed = 0.0
@@ -84,9 +88,7 @@ class Broadcast:
         self._repeated = float("-inf")
         self._again_soon = asyncio.Event()
         self._current: Publication | None = None
-        self._by_slot: dict[int, Publication] = {}
         self.model: Model | None = None
-        self.slots: Slots | None = None
         self.state: Literal["running", "over"] = "running"
         self.sent_bytes = 0
 
@@ -103,39 +105,48 @@ class Broadcast:
 
     def free_at(self, now: float, slowest: float | None) -> float:
         """When the next version may be published: ``now``, or later if it needs a slot that is not free."""
-        if self.slots is None or self._current is None or self._current.slot < 0:
+        slots = self.rack.slots
+        if slots is None or self._current is None or self._current.slot < 0:
             return now
-        return self.slots.free_at(now, hold_seconds(slowest))
-
-    async def load(self) -> None:
-        """Read which slots hold retained messages of earlier runs.
-
-        Raises:
-            StateError: The file about that is damaged.
-        """
-        self._retained = await self._environment.run(_read_retained, self._folder / "retained.json")
+        return slots.free_at(now, hold_seconds(slowest))
 
     async def upload(self, model: Model, slowest: float | None) -> Publication:
         """Seal a version and publish what comes before its announcement. Waits for a line, and for a slot.
 
         Raises:
             ConfigError: The broker takes no packets that would hold a chunk, or refuses us.
-            StateError: The disk is full.
+            StateError: The ledger is damaged.
         """
-        hints = 32 * len(self._voice.hints) + sum(len(name) for name in self._voice.hints)
-        if publication.fits_inside(model.schema, self.packet, hints):
+        if self._fits_inside(model):
             return await self._seal_inside(model)
-        if self.slots is None:
-            self.slots = Slots(count_slots(publication.plain_size(model.schema), self._slot_bytes))
-        slot = await self._free_slot(self.slots, hold_seconds(slowest))
-        self.slots.empty(slot)
-        self._by_slot.pop(slot, None)
-        sealed = await self._seal_slot(model, slot)
-        before = self._retained.get(slot, [0, 0])
-        self._retained[slot] = [max(sealed.chunks, before[0]), max(sealed.pages, before[1])]
-        await self._remember_retained()
+        sealed = await self.rack.fill(model, self._voice.ring.current, self.packet, hold_seconds(slowest))
         await self._persist(lambda: self._send_slot(sealed))
         return sealed
+
+    async def resume(self, model: Model, shown: bytes, slowest: float | None) -> Publication:
+        """Publish a version that a former process committed, sealed anew only if its files are gone.
+
+        Args:
+            model: The newest version.
+            shown: The publication whose announcement the broker shows: its chunks lie there too, and what
+                does not is asked for.
+            slowest: As for `upload`.
+
+        Raises:
+            ConfigError: As `upload`.
+            StateError: As `upload`.
+        """
+        await self._online()
+        sealed = self.rack.holding(model.number, self.packet)
+        if sealed is None or self._fits_inside(model):
+            return await self.upload(model, slowest)
+        if sealed.id != shown:
+            await self._persist(lambda: self._send_slot(sealed))
+        return sealed
+
+    def _fits_inside(self, model: Model) -> bool:
+        hints = 32 * len(self._voice.hints) + sum(len(name) for name in self._voice.hints)
+        return publication.fits_inside(model.schema, self.packet, hints)
 
     async def announce(self, model: Model, sealed: Publication) -> None:
         """Say that the version is there; returns when the broker has it.
@@ -144,12 +155,11 @@ class Broadcast:
             ConfigError: The broker refuses the announcement.
         """
         self.model, self._current = model, sealed
-        if sealed.slot >= 0 and self.slots is not None:
-            self.slots.take(sealed.slot, sealed.id, _now())
-            self._by_slot[sealed.slot] = sealed
+        self.rack.announced(sealed)
         self._sign()
         await self._persist(self._send_announcement)
-        self._clear_leftovers()
+        for topic in self.rack.leftovers():
+            self._outgoing.put(topic, bytes)
 
     async def say(self) -> None:
         """Sign and publish the announcement with what is true now (there may be no version yet).
@@ -198,16 +208,11 @@ class Broadcast:
                 self._repeated = _now()
                 self._again_soon.set()
             return
-        sealed = next((p for p in self._by_slot.values() if p.id == publication), None)
+        sealed = self.rack.of(publication)
         if sealed is None:
             return
-        folder = self._folder / str(sealed.slot)
-        for index in page_numbers:
-            if index < sealed.pages:
-                self._again(sealed, self._topics.page(sealed.slot, index), page_file(folder, index))
-        for index in chunk_numbers:
-            if index < sealed.chunks:
-                self._again(sealed, self._topics.chunk(sealed.slot, index), chunk_file(folder, index))
+        for topic, path in self.rack.some(sealed, chunk_numbers, page_numbers):
+            self._again(sealed, topic, path)
 
     def is_own(self, raw: bytes) -> bool:
         """Whether a message on our topic is one of our own."""
@@ -218,14 +223,15 @@ class Broadcast:
         return raw == self._raw
 
     def _again(self, sealed: Publication, topic: str, path: Path) -> None:
-        def read() -> bytes | None:
-            # The slot may have been taken by a newer version since this was asked for.
-            return path.read_bytes() if self._by_slot.get(sealed.slot) is sealed and path.exists() else None
-
-        self._outgoing.put_again(topic, read, Lane.BULK)
+        # The slot may have been taken by a newer version before this is read.
+        self._outgoing.put_again(topic, lambda: self.rack.read(sealed, path), Lane.BULK)
 
     def _sign(self) -> None:
-        voice, model, sealed = self._voice, self.model, self._current or Publication(b"", b"")
+        voice, model, sealed = (
+            self._voice,
+            self.model,
+            self._current or Publication(b"", b""),
+        )
         self._signed = _now()
         # It orders the signatures of one version: the wall clock may be set back.
         self._issued = max(self._issued, self._environment.now())
@@ -244,7 +250,10 @@ class Broadcast:
             spread=voice.spread(),
             epoch=voice.epochs.public,
             key=sealed.key,
-            frame=min(voice.frame, self._connection.maximum_packet - TOPIC_ROOM - len(voice.identity.prefix)),
+            frame=min(
+                voice.frame,
+                self._connection.maximum_packet - TOPIC_ROOM - len(voice.identity.prefix),
+            ),
             offer=voice.offer,
             transfer=sealed.id,
             slot=sealed.slot,
@@ -263,15 +272,13 @@ class Broadcast:
         self.sent_bytes += len(self._raw)
 
     async def _send_slot(self, sealed: Publication) -> None:
-        folder = self._folder / str(sealed.slot)
-        files = [(self._topics.chunk(sealed.slot, n), chunk_file(folder, n)) for n in range(sealed.chunks)]
-        files += [(self._topics.page(sealed.slot, n), page_file(folder, n)) for n in range(sealed.pages)]
+        disk = self._environment.disk
         room = asyncio.Semaphore(AT_ONCE)
         failed: list[TransportError] = []
 
         async def send(topic: str, path: Path) -> None:
             try:
-                data = await self._environment.run(path.read_bytes)
+                data = await self._environment.run(disk.read, path)
                 await self._connection.publish(topic, data, retain=True, lane=Lane.BULK)
                 self.sent_bytes += len(data)
             except TransportError as error:
@@ -282,7 +289,7 @@ class Broadcast:
                 room.release()
 
         async with asyncio.TaskGroup() as group:
-            for topic, path in files:
+            for topic, path in self.rack.files(sealed):
                 await room.acquire()
                 if failed:
                     break
@@ -301,56 +308,18 @@ class Broadcast:
             except TransportError as error:
                 raise _refused(error) from None
 
-    async def _free_slot(self, slots: Slots, hold: float) -> int:
-        while True:
-            slot = slots.free(_now(), hold)
-            if slot is not None:
-                return slot
-            await asyncio.sleep(max(0.01, slots.free_at(_now(), hold) - _now()))
-
     async def _seal_inside(self, model: Model) -> Publication:
         voice, token = self._voice, self._environment.token(16)
         key = voice.ring.current
         return await self._environment.run(
-            publication.seal_inside, voice.identity, voice.run, model, key, token, self.packet
+            publication.seal_inside,
+            voice.identity,
+            voice.run,
+            model,
+            key,
+            token,
+            self.packet,
         )
-
-    async def _seal_slot(self, model: Model, slot: int) -> Publication:
-        voice, token = self._voice, self._environment.token(16)
-        try:
-            return await self._environment.run(
-                publication.seal_slot,
-                voice.identity,
-                voice.run,
-                model,
-                voice.ring.current,
-                token,
-                self._folder / str(slot),
-                slot,
-                self.packet,
-            )
-        except OSError as error:
-            raise StateError(f"cannot write {self._folder}: {error.strerror}") from None
-
-    def _clear_leftovers(self) -> None:
-        """Delete retained chunks that no slot holds any more."""
-        for slot, (chunk_count, page_count) in sorted(self._retained.items()):
-            live = self._by_slot.get(slot)
-            if live is None and self.slots is not None and slot < self.slots.count:
-                continue
-            kept_chunks, kept_pages = (live.chunks, live.pages) if live else (0, 0)
-            topics = [self._topics.chunk(slot, n) for n in range(kept_chunks, chunk_count)]
-            topics += [self._topics.page(slot, n) for n in range(kept_pages, page_count)]
-            for topic in topics:
-                self._outgoing.put(topic, bytes)
-            self._retained[slot] = [kept_chunks, kept_pages]
-
-    async def _remember_retained(self) -> None:
-        known = {slot: list(counts) for slot, counts in self._retained.items()}
-        try:
-            await self._environment.run(_write_retained, self._folder / "retained.json", known)
-        except OSError as error:
-            raise StateError(f"cannot write {self._folder}: {error.strerror}") from None
 
 
 def _now() -> float:
@@ -361,22 +330,3 @@ def _refused(error: Exception) -> ConfigError:
     return ConfigError(
         f"the broker does not take a version of the model: {error}; check its limits and rules"
     )
-
-
-def _read_retained(path: Path) -> dict[int, list[int]]:
-    if not path.exists():
-        return {}
-    try:
-        plain: dict[str, list[int]] = json.loads(path.read_text())
-        return {int(slot): [int(count) for count in counts] for slot, counts in plain.items()}
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
-        raise StateError(
-            f"{path} is damaged: delete it (chunks of an earlier run stay in the broker)"
-        ) from None
-
-
-def _write_retained(path: Path, retained: dict[int, list[int]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(".retained.new")
-    aside.write_text(json.dumps({str(slot): counts for slot, counts in sorted(retained.items())}))
-    aside.replace(path)

@@ -1,6 +1,5 @@
 """What agents' notes ask for. Every answer is idempotent and bounded: a replayed note does no harm."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,8 +31,6 @@ class Notes:
 
     def take(self, peer: Peer, note: Note) -> None:
         """Do what a note asks for."""
-        now = asyncio.get_running_loop().time()
-        slots = self.broadcast.slots
         match note.type:
             case "hello":
                 self.receipts.put(peer, receipt("hello"))
@@ -49,11 +46,9 @@ class Notes:
                 more = note.chunks[: MOST_ABSENT - len(numbers)]
                 self.broadcast.absent(note.transfer, more, numbers)
             case "pulling":
-                if slots is not None:
-                    slots.pin(note.transfer, peer.id, now)
+                self.broadcast.rack.pin(note.transfer, peer.id)
             case "pin":
-                if slots is not None:
-                    slots.wish(note.transfer, peer.id, now)
+                self.broadcast.rack.wish(note.transfer, peer.id)
             case "need-key":
                 self.send_keys(peer)
             case "frozen":

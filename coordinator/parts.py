@@ -1,36 +1,48 @@
 """The coordinator's parts, put together: who is told what. Decides nothing itself."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from antiphon.broker_config.connection import Connection
 from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import Topics
-from antiphon.codecs.messages import Note
+from antiphon.codecs.errors import Rejected, StateError
+from antiphon.codecs.messages import Announcement, Note
 from antiphon.coordinator.admission import Situation
-from antiphon.coordinator.aggregation.anchor import Current
+from antiphon.coordinator.aggregation.history import Arrival, admitted, init_state
 from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.answers import Answers, outcome_receipt
-from antiphon.coordinator.bases import Bases
 from antiphon.coordinator.broadcast import Broadcast, Voice
-from antiphon.coordinator.buffer import Accepted, Buffer, Influence
+from antiphon.coordinator.buffer import Accepted, Buffer
 from antiphon.coordinator.commits import Commits
-from antiphon.coordinator.ending import Course, Report
+from antiphon.coordinator.ending import Course, Report, why_over
 from antiphon.coordinator.epochs import EpochKeys
 from antiphon.coordinator.flushing import Flushing, Tools
 from antiphon.coordinator.intake import Desk, Intake
 from antiphon.coordinator.keys import GroupRing, Identity, Peer
-from antiphon.coordinator.ledger import Ledger, Outcome
-from antiphon.coordinator.norms import Norms
+from antiphon.coordinator.ledger.ledger import Ledger
+from antiphon.coordinator.ledger.records import (
+    CloseUpload,
+    Operation,
+    Outcome,
+    PutGroupKey,
+    PutState,
+    Recovered,
+    Settle,
+)
 from antiphon.coordinator.notes import Notes
 from antiphon.coordinator.outgoing import Outgoing
+from antiphon.coordinator.rack import Books, Rack
 from antiphon.coordinator.receipts import Newest, Receipts
+from antiphon.coordinator.remembered import Remembered
 from antiphon.coordinator.reporting import Events, Status
 from antiphon.coordinator.roster import Roster
 from antiphon.coordinator.session import Hooks, Session
 from antiphon.coordinator.settings import CoordinatorSettings
+from antiphon.coordinator.spool import Update
+from antiphon.coordinator.steady import Steady
 from antiphon.coordinator.transfers import Transfers
 
 SPREAD_AGENTS = 200
@@ -46,93 +58,79 @@ class Parts:
         rule: Rule,
         identity: Identity,
         ledger: Ledger,
-        run: bytes,
+        found: Recovered,
         folder: Path,
         connection: Connection,
         environment: Environment,
+        steady: Steady,
         status: Callable[..., bytes],
     ) -> None:
-        """Wire them. ``folder``: the state folder; ``status(state, **more)`` composes the status message."""
+        """Wire them.
+
+        Args:
+            settings, rule, identity, ledger, connection, environment: See their modules.
+            found: What the ledger held; `recover` takes it over.
+            folder: The state folder.
+            steady: Runs everything that touches the ledger.
+            status: ``status(state, **more)`` composes the status message.
+        """
         limits = settings.limits
         self.settings, self.rule, self.identity = settings, rule, identity
-        self.ledger, self.run, self.folder = ledger, run, folder
+        self.ledger, self.run, self.folder = ledger, found.run, folder
         self.connection, self.environment, self._compose = connection, environment, status
-        self.topics = Topics(identity.prefix)
+        self.steady, self.topics = steady, Topics(identity.prefix)
         self.over = self.closed = False
-        self.applied = self.rejected = 0
-        self.reports: dict[str, Report] = {}
-        self.ring = GroupRing.of()
+        self._former: list[str] = []
+        self.remembered = Remembered(limits)
+        self.commits = Commits(ledger.commit, steady, self.trouble)
+        self.epochs, self.ring = EpochKeys(found.epochs), GroupRing.of(found.group_keys)
+        if not found.group_keys:
+            self.commits.put(PutGroupKey(self.ring.current))
         self._key_counter = 0
         self.roster = Roster(identity, limits.live)
-        self.buffer, self.influence, self.norms = Buffer(), Influence(), Norms(limits)
+        self.buffer = Buffer()
         self.events = Events(folder, self.topics, connection, environment, limits)
-        self.receipts = Receipts(identity, run, self._newest, connection, limits.receipts)
+        self.receipts = Receipts(identity, self.run, self._newest, connection, limits.receipts)
         self.outgoing = Outgoing(connection, environment, limits.resend)
-        self.bases = Bases(folder / "bases", limits.base_bytes, needed=isinstance(rule.anchor, Current))
-        self.commits = Commits(ledger.apply, environment.run, self._trouble)
         self.transfers = Transfers(
-            limits,
-            environment,
-            self.roster,
-            self.receipts,
-            self.commits,
-            self.bases.hold,
-            self.bases.release,
+            limits, environment, self.roster, self.receipts, self.commits, ledger.hold, ledger.release
         )
-        self.epochs = EpochKeys()
-        for operation in self.epochs.plan(environment.now()):
-            self.epochs.take(operation)
         self.session = Session(connection, self.topics, identity.signing.public, self._hooks())
         self.broadcast = Broadcast(
-            Voice(
-                identity=identity,
-                run=run,
-                started=environment.now(),
-                term=lambda: ledger.term,
-                epochs=self.epochs,
-                ring=self.ring,
-                frame=limits.frame,
-                offer=limits.offer,
-                packet=limits.packet,
-                spread=self._spread,
-                hints=settings.hints,
-            ),
+            self._voice(found.started),
             connection,
             environment,
             self.outgoing,
-            folder / "published",
+            self._rack(),
             limits,
             self.session.online,
         )
         self.flushing = Flushing(
             Tools(
-                run=run,
                 rule=rule,
                 environment=environment,
                 ledger=ledger,
+                steady=steady,
+                commits=self.commits,
                 broadcast=self.broadcast,
-                bases=self.bases,
                 buffer=self.buffer,
-                influence=self.influence,
-                norms=self.norms,
+                remembered=self.remembered,
                 roster=self.roster,
                 events=self.events,
-                settle=self.settle,
-            )
+                reject=self.reject,
+                applied=self.applied,
+                trouble=self.trouble,
+            ),
+            settings.end.max_versions,
         )
-        self.answers = Answers(ledger, self.commits, self.receipts, self.events, self._count)
+        self.answers = Answers(ledger, self.commits, self.receipts, self.events)
         self.notes = Notes(
-            self.receipts,
-            self.transfers,
-            self.answers,
-            self.broadcast,
-            self.events,
-            self._send_keys_again,
+            self.receipts, self.transfers, self.answers, self.broadcast, self.events, self._send_keys_again
         )
         self.intake = Intake(
             Desk(
                 identity=identity,
-                run=run,
+                run=self.run,
                 epochs=self.epochs,
                 limits=limits,
                 environment=environment,
@@ -146,33 +144,138 @@ class Parts:
                 answers=self.answers,
                 situation=self._situation,
                 waiting=self.buffer.count,
-                hold=self.bases.hold,
+                hold=ledger.hold,
                 note=self._note,
             )
         )
         self.status = Status(self.topics, connection, self._status)
 
+    def _voice(self, started: float) -> Voice:
+        limits, ledger = self.settings.limits, self.ledger
+        return Voice(
+            identity=self.identity,
+            run=self.run,
+            started=started,
+            term=lambda: ledger.term,
+            epochs=self.epochs,
+            ring=self.ring,
+            frame=limits.frame,
+            offer=limits.offer,
+            packet=limits.packet,
+            spread=self._spread,
+            hints=self.settings.hints,
+        )
+
+    def _rack(self) -> Rack:
+        sync = self.settings.durability == "fsync"
+        books = Books(self._committed, self.commits.put, self.trouble, sync)
+        folder, budget = self.folder / "published", self.settings.limits.slot_bytes
+        return Rack(folder, self.identity, self.run, self.environment, books, budget)
+
+    async def recover(self, found: Recovered) -> None:
+        """Take over what a former process left. The roster was read: what nobody may send any more goes.
+
+        Raises:
+            StateError: A file cannot be read.
+        """
+        run, disk = self.environment.run, self.environment.disk
+        self._former = await run(disk.names, self.folder / "runs")
+        self.remembered.recover(found, self.environment.now())
+        version, state = found.version, init_state()
+        if version is not None:
+            state = version.rule_state
+            self.broadcast.model = version.model
+        for admission in found.admissions:
+            state = admitted(self.rule, state, admission.agent, admission.at)
+        self.flushing.recover(version, state)
+        model, keys = self.broadcast.model, {key.id: key for key in self.ring.keys}
+        await self.broadcast.rack.restore(found.slots, found.pins, model, keys)
+        for received in found.waiting:
+            update, offer = received.update, received.update.offer
+            arrival = Arrival(
+                update.agent, offer.base_number, offer.examples, received.admitted_at, received.checked.sumsq
+            )
+            self.buffer.add(Accepted(update, received.checked, arrival))
+            self.ledger.hold(offer.base_number)
+            self.intake.waits(update)
+        for opened in found.uploads:
+            if opened.agent in self.roster.peers:
+                await self.intake.restore(opened)
+            else:
+                self.commits.put(CloseUpload(opened.agent, opened.transfer, opened.file))
+        if found.over and why_over(self.settings.end, self.course()):
+            self.over = True
+            self.broadcast.state = "over"
+        elif found.over:  # the operator raised its bound
+            self.commits.put(PutState(over=False))
+        gone = [waiting for waiting in self.buffer.all() if waiting.update.agent not in self.roster.peers]
+        self.flushing.reject_all(gone, "revoked", "the agent's admission was taken back")
+
+    async def outrank(self, term: int) -> None:
+        """Make our term larger than one that was seen at the broker.
+
+        Raises:
+            StateError: The disk does not take it.
+        """
+        try:
+            await self.steady(self.ledger.outrank, term)
+        except OSError as error:
+            raise StateError(f"cannot write {self.folder}: {error.strerror or error}") from None
+
+    async def _committed(self, operation: Operation) -> None:
+        """Return when an operation is durable, however long the disk takes nothing."""
+        done = asyncio.Event()
+        self.commits.put(operation, done.set)
+        await done.wait()
+
+    def trouble(self, error: OSError) -> None:
+        """The disk did not take something."""
+        detail = f"the disk takes nothing ({error.strerror or error}): what waits for it is tried again"
+        self.events.add_rarely("disk", "", "disk", detail)
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """The latest report of each agent."""
+        return self.remembered.reports
+
     def course(self) -> Course:
         """How far the run is."""
-        first = self.flushing.first_at
-        since = 0.0 if first is None else asyncio.get_running_loop().time() - first
-        return Course(self.broadcast.number, since, self.reports)
+        return Course(self.broadcast.number, self.remembered.since, self.remembered.reports)
 
-    def settle(self, accepted: Accepted, outcome: Outcome) -> None:
-        """An update that was received has its outcome: into the ledger, to its agent, out of the spool."""
-        update = accepted.update
-        outcome = self.ledger.settle(update.agent, update.id, outcome)
-        self._count(outcome)
+    def applied(self, batch: Sequence[Accepted], number: int) -> None:
+        """These updates are in a version that was committed and is announced: tell their agents."""
+        for accepted in batch:
+            update = accepted.update
+            self._tell(update, Outcome("applied", update.offer.digest, number))
+            self._let_go(update)
+
+    def tell_again(self, found: Recovered) -> None:
+        """Tell the agents of the newest version's updates once more: the last word may never have left."""
+        for agent, id in found.version.batch if found.version else ():
+            peer, outcome = self.roster.peers.get(agent), self.ledger.outcome(agent, id)
+            if peer is not None and outcome is not None:
+                self.receipts.put(peer, outcome_receipt(id, outcome, outcome.digest))
+
+    def reject(self, accepted: Accepted, reason: str, detail: str) -> None:
+        """Settle an update that was received against its agent, which hears of it when that is durable."""
+        update, error = accepted.update, Rejected(reason, detail)
+        outcome = Outcome("rejected", update.offer.digest, -1, error.reason, error.detail)
+
+        def done() -> None:
+            self._tell(update, outcome)
+            self.events.add("rejected", agent=update.agent, reason=reason, detail=detail[:300])
+            self._let_go(update)
+
+        self.commits.put(Settle(update.agent, update.id, outcome), done)
+
+    def _tell(self, update: Update, outcome: Outcome) -> None:
         peer = self.roster.peers.get(update.agent) or self.roster.removed.get(update.agent)
         if peer is not None:
             self.receipts.put(peer, outcome_receipt(update.id, outcome, outcome.digest, update.transfer))
-        if outcome.type != "applied":
-            self.events.add(
-                "rejected", agent=update.agent, reason=outcome.reason, detail=outcome.detail[:300]
-            )
-        self.bases.release(update.offer.base_number)
+
+    def _let_go(self, update: Update) -> None:
+        self.ledger.release(update.offer.base_number)
         self.intake.unspooled(update)
-        self.outgoing.later(lambda: self.environment.disk.remove(update.path))
 
     def close(self, why: str) -> None:
         """Nothing counts any more: what waits is rejected, and so is what is complete later."""
@@ -203,9 +306,15 @@ class Parts:
             repeat=lambda: self.broadcast.repeat(),
             is_own_status=lambda payload: self.status.is_own(payload),
             publish_status=lambda: self.status.publish(),
+            knows=self._knows,
             term=lambda: self.ledger.term,
             now=self.environment.now,
         )
+
+    def _knows(self, said: Announcement) -> bool:
+        if said.run != self.run:
+            return said.run.hex() in self._former
+        return said.number < 0 or self.ledger.is_base(said.number, said.digest)
 
     async def _connected(self) -> None:
         for _, peer in sorted(self.roster.peers.items()):
@@ -232,34 +341,25 @@ class Parts:
             number=model.number if model else -1,
             over=self.over,
             is_base=self.ledger.is_base,
-            keeps_base=self.bases.keeps,
-            median_staleness=self.influence.median_staleness,
+            keeps_base=self.ledger.keeps,
+            median_staleness=self.remembered.influence.median_staleness,
         )
 
     def _note(self, peer: Peer, note: Note) -> None:
         self.notes.take(peer, note)
 
-    def _trouble(self, error: OSError) -> None:
-        self.events.add_rarely("disk", "", "disk", f"cannot write the ledger: {error.strerror}; tried again")
-
-    def _count(self, outcome: Outcome) -> None:
-        if outcome.type == "applied":
-            self.applied += 1
-        else:
-            self.rejected += 1
-
 
 def public_metrics(parts: Parts) -> dict[str, Any]:
     """Return the flat numbers for ``metrics/coordinator``."""
     now = asyncio.get_running_loop().time()
-    staleness = parts.influence.recent_staleness()
+    staleness = parts.remembered.influence.recent_staleness()
     return {
         "version": parts.broadcast.number,
         "agents_live": parts.roster.live(now),
         "agents_admitted": len(parts.roster.peers),
         "updates_received": parts.ledger.received,
-        "updates_applied": parts.applied,
-        "updates_rejected": parts.rejected,
+        "updates_applied": parts.ledger.applied,
+        "updates_rejected": parts.ledger.rejected,
         "buffer": len(parts.buffer),
         "k": parts.flushing.last_k,
         "staleness_mean": round(sum(staleness) / len(staleness), 4) if staleness else 0.0,
@@ -267,5 +367,8 @@ def public_metrics(parts: Parts) -> dict[str, Any]:
         "bytes_in": parts.intake.received_bytes,
         "bytes_out": parts.receipts.sent_bytes + parts.outgoing.sent_bytes + parts.broadcast.sent_bytes,
         "frames_dropped": parts.intake.dropped + parts.transfers.strays + parts.connection.dropped,
-        **{f"influence_{agent}": round(share, 6) for agent, share in parts.influence.shares().items()},
+        **{
+            f"influence_{agent}": round(share, 6)
+            for agent, share in parts.remembered.influence.shares().items()
+        },
     }

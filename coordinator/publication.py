@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from antiphon.broker_config.disk import Disk
 from antiphon.codecs import chunks, frames, messages
 from antiphon.codecs.digests import little_endian
 from antiphon.codecs.encodings import encoded_size
+from antiphon.codecs.errors import PeerError
 from antiphon.codecs.frames import Kind
 from antiphon.codecs.messages import GroupKey, Manifest, ModelContent, Page
 from antiphon.codecs.schema import Schema
@@ -38,6 +40,7 @@ class Publication:
         pages: Manifest pages in the slot.
         page: Digest of the sealed frame of page 0.
         size: Bytes of all sealed frames.
+        largest: Bytes of the largest of them.
     """
 
     id: bytes
@@ -48,6 +51,7 @@ class Publication:
     pages: int = 0
     page: bytes = b""
     size: int = 0
+    largest: int = 0
 
 
 def plain_size(schema: Schema) -> int:
@@ -68,7 +72,7 @@ def seal_inside(
     content = ModelContent(schema=model.schema.encode(), chunks=list(_payloads(model, packet)))
     header = to_all(identity, run, Kind.MODEL_CHUNK, key, id, 0, 1)
     sealed = frames.seal_frame(header, SymmetricKey(key.key), messages.encode(content))
-    return Publication(id, key.id, model=sealed, size=len(sealed))
+    return Publication(id, key.id, model=sealed, size=len(sealed), largest=len(sealed))
 
 
 def seal_slot(
@@ -80,33 +84,65 @@ def seal_slot(
     folder: Path,
     slot: int,
     packet: int,
+    disk: Disk,
+    *,
+    sync: bool,
 ) -> Publication:
     """Seal a version into a slot's folder; what was in it is overwritten.
 
     Raises:
         OSError: The disk is full, for instance.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make(folder)
     secret = SymmetricKey(key.key)
+    written: dict[Path, int] = {}
+
+    def write(path: Path, data: bytes) -> None:
+        disk.write(path, [data], sync=False)
+        written[path] = len(data)
+
     total = len(chunks.plan(model.schema, model.schema.dtype, packet))
     digests: list[bytes] = []
-    size = 0
     for index, payload in enumerate(_payloads(model, packet)):
         header = to_all(identity, run, Kind.MODEL_CHUNK, key, id, index, total)
         sealed = frames.seal_frame(header, secret, payload)
-        chunk_file(folder, index).write_bytes(sealed)
+        write(chunk_file(folder, index), sealed)
         digests.append(frames.frame_digest(sealed))
-        size += len(sealed)
     pages = _pages(model.schema.encode(), b"".join(digests), packet)
     others: list[bytes] = []
     for index in reversed(range(len(pages))):
         page = Page(piece=pages[index], others=b"".join(reversed(others)) if index == 0 else b"")
         header = to_all(identity, run, Kind.MANIFEST_PAGE, key, id, index, len(pages))
         sealed = frames.seal_frame(header, secret, messages.encode(page))
-        page_file(folder, index).write_bytes(sealed)
+        write(page_file(folder, index), sealed)
         others.append(frames.frame_digest(sealed))
-        size += len(sealed)
-    return Publication(id, key.id, b"", slot, total, len(pages), others[-1], size)
+    if sync:
+        disk.sync(written)
+    sizes = written.values()
+    return Publication(id, key.id, b"", slot, total, len(pages), others[-1], sum(sizes), max(sizes))
+
+
+def intact(sealed: Publication, folder: Path, disk: Disk, key: GroupKey) -> bool:
+    """Whether a slot's folder still holds, byte for byte, what was sealed into it."""
+    secret = SymmetricKey(key.key)
+    try:
+        pages: list[bytes] = []
+        expected = sealed.page
+        for index in range(sealed.pages):
+            data = disk.read(page_file(folder, index))
+            if frames.frame_digest(data) != expected[DIGEST * index : DIGEST * (index + 1)]:
+                return False
+            page = messages.decode(frames.open_frame(frames.read(data, len(data)), secret), Page, len(data))
+            expected += page.others
+            pages.append(page.piece)
+        whole = b"".join(pages)
+        digests = messages.decode(whole, Manifest, len(whole)).digests
+        if len(digests) != DIGEST * sealed.chunks:
+            return False
+        found = (frames.frame_digest(disk.read(chunk_file(folder, n))) for n in range(sealed.chunks))
+        return all(each == digests[DIGEST * n : DIGEST * (n + 1)] for n, each in enumerate(found))
+    except (OSError, PeerError):
+        return False
 
 
 def chunk_file(folder: Path, index: int) -> Path:

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from antiphon.broker_config.connection import Connected, Connection, Lost, Message
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import announcements
-from antiphon.codecs.errors import ConfigError, NotConnected, PeerError, StateError, TransportError
+from antiphon.codecs.errors import (
+    ConfigError,
+    NotConnected,
+    PeerError,
+    StateError,
+    TransportError,
+)
 from antiphon.codecs.messages import Announcement
 
 LOOK = 1.0
@@ -22,6 +28,14 @@ RETRY = 0.5
 
 FRESH = 900.0
 """Seconds: a living coordinator signs its announcement at least every 600."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the broker showed under our key before our first announcement: its term, and its publication."""
+
+    term: int = 0
+    publication: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Hooks:
     repeat: Callable[[], None]
     is_own_status: Callable[[bytes], bool]
     publish_status: Callable[[], Awaitable[None]]
+    knows: Callable[[Announcement], bool]
     term: Callable[[], int]
     now: Callable[[], float]
 
@@ -55,7 +70,12 @@ class Session:
 
     def __init__(self, connection: Connection, topics: Topics, public: bytes, hooks: Hooks) -> None:
         """``public``: our own verify key."""
-        self._connection, self._topics, self._public, self._hooks = connection, topics, public, hooks
+        self._connection, self._topics, self._public, self._hooks = (
+            connection,
+            topics,
+            public,
+            hooks,
+        )
         self._ready = asyncio.Event()
         self._new = asyncio.Event()
         self._looked = asyncio.Event()
@@ -67,24 +87,33 @@ class Session:
         """Return when there is a session whose subscriptions stand."""
         await self._ready.wait()
 
-    async def look(self, *, take_over: bool) -> int:
-        """Look at what is announced before our first announcement; returns the term seen there, or 0.
+    async def look(self, *, take_over: bool) -> Seen:
+        """Look at what is announced before our first announcement.
 
         Raises:
-            StateError: Another coordinator with our keys is at work, and ``take_over`` is false.
+            StateError: Another coordinator with our keys is at work, or our ledger is older than what it
+                announced itself, and ``take_over`` is false.
         """
         await self._looked.wait()
         self._announcing = True
         theirs = self._ours(self._found)
         if theirs is None:
-            return 0
+            return Seen()
         alive = theirs.state == "running" and self._hooks.now() - theirs.issued < FRESH
-        if theirs.term > self._hooks.term() and alive and not take_over:
-            raise StateError(
-                "another coordinator of this federation announced itself a moment ago, in a later term: "
-                "stop that one, or start this one with --take-over"
-            )
-        return theirs.term
+        if alive and not take_over:
+            if theirs.term > self._hooks.term():
+                raise StateError(
+                    "another coordinator of this federation announced itself a moment ago, in a later term: "
+                    "stop that one, or start this one with --take-over"
+                )
+            if not self._hooks.knows(theirs):
+                raise StateError(
+                    f"version {theirs.number} of run {theirs.run.hex()[:8]} was announced a moment ago under "
+                    "this federation's key, and this ledger does not know it: another coordinator is at "
+                    "work, or the state folder is an older copy. Stop that one, or bring the newest state "
+                    "folder; --take-over starts all the same, and what only the other one knows is lost"
+                )
+        return Seen(theirs.term, theirs.transfer)
 
     async def pump(self) -> None:
         """Take what the broker sends, in order, for ever.

@@ -15,7 +15,7 @@ from antiphon.codecs.messages import NO_DIGEST
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.buffer import Accepted
 from antiphon.coordinator.checking import Checked, check
-from antiphon.coordinator.ending import Report, mean_metric
+from antiphon.coordinator.ending import mean_metric
 from antiphon.coordinator.ledger.records import CloseUpload, DropEpoch, PutEpoch, Receive
 from antiphon.coordinator.parts import Parts, public_metrics
 from antiphon.coordinator.receipts import receipt
@@ -39,7 +39,7 @@ async def check_updates(parts: Parts) -> None:
         update = await parts.intake.complete.get()
         try:
             # Before the first version there is nothing to compare with: the whole model is the update.
-            norm = float("inf") if update.offer.base == NO_DIGEST else parts.norms.bound()
+            norm = float("inf") if update.offer.base == NO_DIGEST else parts.remembered.norms.bound()
             checked = await parts.environment.run(check, update, norm, parts.environment.disk)
         except Rejected as error:
             _reject(parts, update, error)
@@ -80,10 +80,8 @@ def _received(parts: Parts, update: Update, checked: Checked, now: float) -> Non
         update, checked, Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
     )
     parts.flushing.admit(update.agent, now)
-    if offer.base != NO_DIGEST:
-        parts.norms.accepted(checked.sumsq**0.5)
     parts.buffer.add(accepted)
-    parts.reports[update.agent] = Report(offer.examples, offer.metrics)
+    parts.remembered.accepted(update.agent, offer, checked.sumsq)
     parts.events.add("accepted", agent=update.agent, version=offer.base_number)
     # Its agent may have been revoked, or the run ended, while it was written down.
     if peer is None:
@@ -117,7 +115,7 @@ def _postpone(parts: Parts, update: Update, error: OSError) -> None:
 
 
 def _drop_file(parts: Parts, update: Update) -> None:
-    parts.bases.release(update.offer.base_number)
+    parts.ledger.release(update.offer.base_number)
     parts.intake.unspooled(update)
     if not update.inline:
         # At once, without waiting for the ledger: a full disk needs the room.
@@ -163,8 +161,7 @@ async def read_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntr
     for peer in change.removed:
         await parts.transfers.forget(peer.id)
         parts.flushing.reject_all(parts.buffer.of(peer.id), *REVOKED)
-        if parts.broadcast.slots is not None:
-            parts.broadcast.slots.forget(peer.id)
+        parts.broadcast.rack.forget(peer.id)
         if peer.id not in parts.roster.peers:
             parts.outgoing.put(parts.topics.keys(peer.id), bytes)
         parts.reports.pop(peer.id, None)
@@ -186,6 +183,7 @@ async def keep_order(parts: Parts) -> None:
             last_sweep = now
             await parts.transfers.sweep()
             turn_keys(parts)
+            parts.broadcast.rack.keep_pins()
             parts.broadcast.refresh()
             for agent in parts.roster.left(now):
                 parts.events.add("left", agent=agent)

@@ -30,8 +30,13 @@ def coordinator(
     folder: Annotated[Path, typer.Argument(help="The federation's folder, made by `antiphon init`.")],
     initial: Annotated[
         Path | None,
-        typer.Option(help="Version 0, .safetensors or .npz; by default the folder's.", show_default=False),
+        typer.Option(
+            help="Version 0 of a new run, .safetensors or .npz; by default the folder's.", show_default=False
+        ),
     ] = None,
+    new_run: Annotated[
+        bool, typer.Option("--new-run", help="Put the run that is there aside, and begin another.")
+    ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Start although another coordinator seems to be at work.")
     ] = False,
@@ -41,14 +46,18 @@ def coordinator(
 
     Example: antiphon coordinator federation
 
-    Ctrl-C or SIGTERM stops it cleanly; a run that reached an end that coordinator.toml sets stops by itself.
+    It goes on with the run that is there, where it ended. Ctrl-C or SIGTERM stops it cleanly; a run that
+    reached an end that coordinator.toml sets stops by itself.
     """
     place, settings = open_federation(folder, CoordinatorSettings)
     _refuse_wrong(settings, folder / "coordinator.toml")
     source = initial or place.initial
     if source is not None:
         settings = msgspec.structs.replace(settings, roles={**models.roles_of(source), **settings.roles})
-    summary = asyncio.run(_serve(place, settings, source, take_over=take_over, quiet=quiet))
+    insist = initial is not None and not new_run
+    summary = asyncio.run(
+        _serve(place, settings, source, take_over=take_over, new_run=new_run, insist=insist, quiet=quiet)
+    )
     print(
         f"ended: {summary.reason}; version {summary.version}, {summary.applied} updates applied, "
         f"{summary.rejected} rejected"
@@ -71,6 +80,8 @@ async def _serve(
     source: Path | None,
     *,
     take_over: bool,
+    new_run: bool,
+    insist: bool,
     quiet: bool,
 ) -> Summary:
     identity = Identity(place.name, place.key, place.signing, place.prefix)
@@ -80,11 +91,13 @@ async def _serve(
             settings,
             identity,
             lambda: load_roster(place.folder),
-            models.load(source) if source is not None else None,
+            partial(models.load, source) if source is not None else None,
             place.folder,
             connector(place.address, environment.rng.spawn(1)[0]),
             environment,
             take_over=take_over,
+            new_run=new_run,
+            insist=insist,
             listen=None
             if quiet
             else lambda event: say(lines, event, service.said_by(event.get("agents", ()))),
@@ -130,7 +143,7 @@ def sentence(event: dict[str, Any], metrics: Mapping[str, float]) -> str:
             names = [name for name in metrics if name.isprintable() and len(name) <= LONGEST_NAME][:METRICS]
             said = "".join(f", {name} {metrics[name]:.4g}" for name in names)
             return f"version {event['version']}: {answers or 'the first'}{said}"
-        case "over" | "frozen" | "roster" | "disk":
+        case "over" | "frozen" | "roster" | "disk" | "recovered" | "optimiser":
             return f"{event['event']}: {' '.join(part for part in (agent, event.get('detail', '')) if part)}"
         case _:
             return ""

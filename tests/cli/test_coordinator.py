@@ -95,7 +95,7 @@ def test_run_starts_with_the_folders_model_and_its_roles(
     monkeypatch.setattr("antiphon.cli.coordinator.Coordinator", Fake)
     assert main(["coordinator", str(federation), "--take-over", "--quiet"]) == 0
     assert given["settings"].roles == {"w": "statistic"}
-    assert given["initial"]["w"].tolist() == [0, 0, 0]
+    assert given["initial"]()["w"].tolist() == [0, 0, 0]
     assert (given["take_over"], given["listen"], given["identity"].federation) == (True, None, "credit")
     assert "version 5, 7 updates applied, 1 rejected; the model is in m" in capsys.readouterr().out
 

@@ -253,7 +253,8 @@ def test_smaller_model_of_the_next_run_leaves_no_chunks_behind(tmp_path: Path) -
     async def main() -> None:
         house = House(tmp_path)
         for initial, chosen in ((BIG, big()), (SMALL, settings())):
-            async with running(tmp_path, chosen, house, initial=initial):
+            party = f"coordinator {len(house.tasks)}"  # otherwise both would draw the same run
+            async with running(tmp_path, chosen, house, initial=initial, party=party, new_run=True):
                 peer = await house.join(f"a-{len(initial)}")
                 await asyncio.sleep(20)
                 await peer.pull()
@@ -269,7 +270,7 @@ def test_broker_that_refuses_the_announcement_stops_with_one_sentence(tmp_path: 
         house.broker = MemoryBroker(may_publish=lambda client, topic: "broadcast" not in topic)
         with pytest.raises(ConfigError, match="rules"):
             await house.coordinator().run()
-        house = House(tmp_path)
+        house = House(tmp_path / "big")
         house.broker = MemoryBroker(may_publish=lambda client, topic: "broadcast" not in topic)
         with pytest.raises(ConfigError, match="rules"):
             await house.coordinator(big(), initial=BIG).run()

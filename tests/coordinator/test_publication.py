@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from antiphon.broker_config.disk import RealDisk
 from antiphon.codecs import chunks, frames, messages, schema, sealing
 from antiphon.codecs.messages import Manifest, Page
 from antiphon.codecs.sealing import SecretKey, SigningKey, SymmetricKey
@@ -15,6 +16,7 @@ from tests.coordinator.made import version
 IDENTITY = Identity("f", SecretKey.generate(), SigningKey.generate())
 KEY = sealing.new_group_key()
 LIMIT = 1 << 20
+DISK = RealDisk()
 
 
 @pytest.mark.parametrize("tensors", [1, 600])
@@ -25,7 +27,9 @@ def test_slot_holds_pages_and_chunks_that_fit_and_add_up(tmp_path: Path, tensors
     vector, exact = found.pack(names)
     packet = 9000
     model = version(found, vector, exact)
-    sealed = publication.seal_slot(IDENTITY, b"r" * 16, model, KEY, b"p" * 16, tmp_path, 2, packet)
+    sealed = publication.seal_slot(
+        IDENTITY, b"r" * 16, model, KEY, b"p" * 16, tmp_path, 2, packet, DISK, sync=True
+    )
     secret = SymmetricKey(KEY.key)
     pages: list[Page] = []
     digests: list[bytes] = []

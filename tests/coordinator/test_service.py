@@ -36,9 +36,9 @@ def test_one_agent_alone_gets_new_versions(tmp_path: Path) -> None:
             agent = await house.join("a")
             await versions(agent, 3)
             assert (await agent.pull()).vector == pytest.approx(np.full(60, 1.5))
-            about = metadata_of(tmp_path / "state" / "model.safetensors")
-            assert about["version"] == "3"
-            assert load(tmp_path / "state" / "model.safetensors")["w"] == pytest.approx(np.full(60, 1.5))
+        about = metadata_of(tmp_path / "state" / "model.safetensors")
+        assert about["version"] == "3"
+        assert load(tmp_path / "state" / "model.safetensors")["w"] == pytest.approx(np.full(60, 1.5))
 
     run(main)
 
@@ -180,7 +180,7 @@ def test_target_metric_of_two_agents_ends_the_run(tmp_path: Path) -> None:
     run(main)
 
 
-def test_stop_tells_who_waits_says_goodbye_and_announces_nothing(tmp_path: Path) -> None:
+def test_stop_says_goodbye_announces_nothing_and_what_waits_goes_on_waiting(tmp_path: Path) -> None:
     async def main() -> None:
         house = House(tmp_path)
         coordinator = house.coordinator(settings(aggregation={"k": 5}))
@@ -193,11 +193,11 @@ def test_stop_tells_who_waits_says_goodbye_and_announces_nothing(tmp_path: Path)
         coordinator.stop()
         summary = await task
         assert asyncio.get_running_loop().time() - begin < 3
-        assert (await one.until_told("rejected")).reason == "run-over"
+        assert [word.type for word in one.receipts if word.type in ("applied", "rejected")] == []
         assert (house.status()["state"], one.raw == raw) == ("offline", True)
-        assert (summary.applied, summary.rejected, summary.version) == (0, 1, 0)
+        assert (summary.applied, summary.rejected, summary.version) == (0, 0, 0)
         metrics = json.loads(house.broker.retained[house.topics.metrics("coordinator")])
-        assert (metrics["updates_rejected"], metrics["buffer"]) == (1, 0)
+        assert (metrics["updates_rejected"], metrics["buffer"]) == (0, 1)
         assert summary.reason == "it was stopped"
         for peer in house.tasks:
             peer.cancel()
@@ -336,29 +336,6 @@ def test_settings_of_the_template_are_the_defaults() -> None:
     values = tomllib.loads(wanted)
     del values["broker"], values["hints"]
     assert parse(values, CoordinatorSettings, "template") == CoordinatorSettings()
-
-
-def test_disk_that_does_not_take_a_version_stops_with_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def main() -> None:
-        house = House(tmp_path)
-        task = asyncio.create_task(house.coordinator().run())
-        peer = await house.join("a")
-        await peer.pull()
-
-        def full(*_: object, **__: object) -> None:
-            raise StateError("cannot write state: No space left on device")
-
-        monkeypatch.setattr("antiphon.coordinator.models.write", full)
-        await peer.answer()
-        with pytest.raises(StateError, match="No space"):
-            await task
-        assert house.status()["state"] == "offline"
-        for other in house.tasks:
-            other.cancel()
-
-    run(main)
 
 
 def test_agent_revoked_while_its_update_is_checked_gets_its_reason(tmp_path: Path) -> None:

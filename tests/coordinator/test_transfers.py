@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from antiphon.codecs.messages import Asked
-from antiphon.coordinator.settings import Limits
+from antiphon.coordinator.settings import LedgerSettings, Limits
 from antiphon.simulation.clock import run
 from tests.coordinator.house import running, settings
 from tests.coordinator.peer import Peer, Pulled, Sent
@@ -33,7 +33,8 @@ def big(**more: Any) -> Any:
 
 def test_model_larger_than_a_packet_is_pulled_from_a_slot_and_answered_in_chunks(tmp_path: Path) -> None:
     async def main() -> None:
-        async with running(tmp_path, big(), initial=BIG) as house:
+        newest = LedgerSettings(keep_versions=1)
+        async with running(tmp_path, big(ledger=newest), initial=BIG) as house:
             peer = await house.join("a")
             pulled, sent = await offered(peer)
             assert pulled.announcement.slot >= 0

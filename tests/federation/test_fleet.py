@@ -175,7 +175,7 @@ def test_slow_agent_is_merged_too_and_weighed_by_its_staleness(tmp_path: Path) -
     clock.run(main)
 
 
-def test_stopped_coordinator_settles_every_update_that_it_received(tmp_path: Path) -> None:
+def test_stopped_coordinator_keeps_what_it_received_and_the_next_start_merges_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with Fleet(tmp_path, MemoryBroker(), SMALL, aggregation={"k": 4}) as fleet:
             fleet.start_coordinator()
@@ -185,14 +185,19 @@ def test_stopped_coordinator_settles_every_update_that_it_received(tmp_path: Pat
             await fleet.stop("coordinator")
             accepted = len(fleet.seen("accepted"))
             applied = sum(len(event["agents"]) for event in fleet.seen("version"))
-            rejected = [event["reason"] for event in fleet.seen("rejected")]
-            assert accepted == applied + len(rejected)
-            assert set(rejected) <= {"run-over"}
+            assert accepted > applied
+            assert fleet.seen("rejected") == []
+            last = fleet.seen("version")[-1]["version"]
+            for n in range(5):
+                await fleet.stop(f"a{n}")
+            fleet.start_coordinator()
+            await fleet.until(lambda: len(fleet.seen("version")) > last + 1)
+            assert sum(len(event["agents"]) for event in fleet.seen("version")) == accepted
 
     clock.run(main)
 
 
-def test_restarted_coordinator_begins_a_new_run_that_agents_join(tmp_path: Path) -> None:
+def test_crashed_coordinator_goes_on_with_its_run_and_agents_with_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with Fleet(tmp_path, MemoryBroker(), SMALL) as fleet:
             fleet.start_coordinator()
@@ -200,10 +205,12 @@ def test_restarted_coordinator_begins_a_new_run_that_agents_join(tmp_path: Path)
                 fleet.start(f"a{n}", 3.0)
             await fleet.versions(3)
             await fleet.crash("coordinator")
+            last = fleet.seen("version")[-1]["version"]
             await asyncio.sleep(5)
-            fleet.events.clear()
             fleet.start_coordinator()
-            await fleet.versions(3)
+            await fleet.versions(last + 3)
+            numbers = [event["version"] for event in fleet.seen("version")]
+            assert numbers == list(range(numbers[-1] + 1))
 
     clock.run(main)
 
