@@ -1,6 +1,7 @@
 """Simulated runs: what is measured, what decides it, and what does not."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def test_same_seed_same_numbers_in_another_folder_and_another_seed_others(tmp_pa
     other = perform(tmp_path / "three", small(seed=4))
     assert other.digest != one.digest
     assert other.points != one.points
+
+
+def test_real_crypto_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cheap = perform(tmp_path / "cheap", small())
+    monkeypatch.setattr("antiphon.simulation.study.cheap_crypto", lambda _seed: nullcontext())  # pyright: ignore
+    assert perform(tmp_path / "real", small()) == cheap
 
 
 def test_two_algorithms_meet_the_same_agents(tmp_path: Path) -> None:
