@@ -6,7 +6,7 @@ Everything is in virtual time and in memory; the agents are scripted or real one
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Stage:
         initial: Version 0.
         chunks: The update chunks that the broker took, by agent: (index, bytes), in order.
         totals: How many the agent's last transfer has.
+        slow: Seconds that a job of that name takes, ``commit`` for instance.
     """
 
     settings: CoordinatorSettings
@@ -53,6 +54,7 @@ class Stage:
     chunks: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
     tasks: list[asyncio.Task[Any]] = field(default_factory=list[asyncio.Task[Any]])
     totals: dict[str, int] = field(default_factory=dict[str, int])
+    slow: dict[str, float] = field(default_factory=dict[str, float])
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lives: int = 0
 
@@ -76,6 +78,12 @@ class Stage:
         """Start a process of the coordinator."""
         self.lives += 1
         self.party = Party(COORDINATOR, self.disk)
+        environment = self.party.environment(life=self.lives)
+
+        async def run(function: Callable[..., Any], *arguments: Any) -> Any:
+            await asyncio.sleep(self.slow.get(getattr(function, "__name__", ""), 0.0))
+            return await environment.run(function, *arguments)
+
         self.coordinator = Coordinator(
             self.settings,
             self.identity,
@@ -83,7 +91,7 @@ class Stage:
             self.initial,
             FOLDER,
             self.broker.connect,
-            self.party.environment(life=self.lives),
+            replace(environment, run=run),
             listen=self._listen,
         )
         self.task: asyncio.Task[Summary] = self.party.run(self.coordinator.run())
