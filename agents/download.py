@@ -83,7 +83,9 @@ class Download:
             del pull.waiting[topic]
             pull.done.append(topic)
             now = self._line.now
-            self._gap = min(max(now - pull.quiet, 0.9 * self._gap), LONGEST_GAP)
+            # What had to be asked for again was lost, not late: only the time since then is the line's.
+            gap = now - max(pull.quiet, pull.absent)
+            self._gap = min(max(gap, 0.9 * self._gap), LONGEST_GAP)
             pull.quiet = now
             pull.arrived.append((expected[0], expected[1], payload))
         self._line.bell.ring(PULL)

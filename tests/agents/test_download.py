@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from peer import Adder, Params, Peer, Running, model
+from peer import Peer, Running
+from trainers import Adder, Params, model
 
 from antiphon.agents.service import Agent
 from antiphon.codecs.sealing import new_group_key
@@ -22,10 +23,16 @@ def slotted(value: float = 0.0) -> Params:
     return {"w": np.random.default_rng(3).normal(size=100_000).astype(np.float32) + np.float32(value)}
 
 
-def play(scene: Scene, folder: Path, broker: MemoryBroker | None = None, **peer_fields: Any) -> None:
+def play(
+    scene: Scene,
+    folder: Path,
+    broker: MemoryBroker | None = None,
+    params: Params | None = None,
+    **peer_fields: Any,
+) -> None:
     async def story() -> None:
         async with Peer(broker or MemoryBroker(), frame=16 << 10, **peer_fields) as peer:
-            trainer = Adder(slotted())
+            trainer = Adder(params or slotted())
             agent = peer.make_agent(trainer, folder)
             async with Running(agent):
                 await scene(peer, agent, trainer)
@@ -66,6 +73,25 @@ def test_chunk_that_the_broker_lacks_is_reported_absent(tmp_path: Path) -> None:
         await peer.until(lambda: agent.counters.applied == 1, 20)
 
     play(scene, tmp_path)
+
+
+def test_chunks_that_were_lost_do_not_make_the_agent_more_patient(tmp_path: Path) -> None:
+    few: Params = {"w": slotted()["w"][:10_000]}
+
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        for number in range(4):
+            await peer.publish({"w": few["w"] + number}, number, slot=number, leave_out=2)
+            began, known = asyncio.get_running_loop().time(), len(peer.notes)
+
+            def missed(known: int = known) -> bool:
+                return any(note.type == "absent" for note in peer.notes[known:])
+
+            await peer.until(missed, 60)
+            assert asyncio.get_running_loop().time() - began < 8
+            await peer.connection.publish(peer.topics.chunk(number, 2), peer.sealed[2], retain=True)
+            await peer.until(lambda number=number: agent.counters.applied == number + 1, 20)
+
+    play(scene, tmp_path, params=few)
 
 
 def test_absence_is_repeated_but_not_often(tmp_path: Path) -> None:
