@@ -82,10 +82,11 @@ class Influence:
         self._weights: dict[str, float] = {}
 
     def after(self, agents: Sequence[str], staleness: Sequence[int], weights: Sequence[float]) -> "Influence":
-        """Return what it will be when a version with these updates is committed; this one stays as it is."""
+        """Return what it will be with these updates of a version. This one is not to change any more."""
         later = Influence()
-        later._staleness = {name: deque(seen, maxlen=REMEMBERED) for name, seen in self._staleness.items()}
-        later._weights = dict(self._weights)
+        later._staleness, later._weights = dict(self._staleness), dict(self._weights)
+        for agent in agents:  # the others' are shared: this one is never written to again
+            later._staleness[agent] = deque(self._staleness.get(agent, ()), maxlen=REMEMBERED)
         for agent, tau, weight in zip(agents, staleness, weights, strict=True):
             later.merged(agent, tau, weight)
         return later

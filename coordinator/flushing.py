@@ -10,7 +10,7 @@ Not done here: formulas (`antiphon.coordinator.aggregation`), walking the update
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -24,23 +24,24 @@ from antiphon.coordinator.aggregation.decision import should_flush
 from antiphon.coordinator.aggregation.history import (
     RuleState,
     admitted,
-    init_state,
     init_step,
 )
-from antiphon.coordinator.aggregation.plan import Plan, plan
+from antiphon.coordinator.aggregation.plan import plan
 from antiphon.coordinator.aggregation.rule import Rule
-from antiphon.coordinator.aggregation.step import StepState, vector_count
+from antiphon.coordinator.aggregation.step import vector_count
 from antiphon.coordinator.broadcast import Broadcast
 from antiphon.coordinator.buffer import Accepted, Buffer
 from antiphon.coordinator.commits import Commits
+from antiphon.coordinator.committing import Books, Committing, Head, Made
 from antiphon.coordinator.ledger.ledger import Ledger
-from antiphon.coordinator.ledger.records import RecoveredVersion, VersionRecord
+from antiphon.coordinator.ledger.records import RecoveredVersion
 from antiphon.coordinator.merging import Spoiled
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.norms import euclidean
 from antiphon.coordinator.remembered import Remembered
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
+from antiphon.coordinator.run_clock import RunClock
 from antiphon.coordinator.steady import Steady
 
 RETRY = 5.0
@@ -52,8 +53,8 @@ class Tools:
     """What flushing works with.
 
     Attributes:
-        rule, environment, ledger, steady, commits, broadcast, buffer, remembered, roster, events: See their
-            modules.
+        rule, environment, clock, ledger, steady, commits, broadcast, buffer, remembered, roster, events: See
+            their modules.
         reject: Settle an update that was received against its agent: update, reason, detail.
         applied: These updates are in a version that is announced: tell their agents.
         trouble: The disk did not take something.
@@ -61,6 +62,7 @@ class Tools:
 
     rule: Rule
     environment: Environment
+    clock: RunClock
     ledger: Ledger
     steady: Steady
     commits: Commits
@@ -74,45 +76,46 @@ class Tools:
     trouble: Callable[[OSError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A version that is not committed yet."""
-
-    model: Model
-    step: StepState
-    batch: Sequence[Accepted] = ()
-    plan: Plan | None = None
-
-
 class Flushing:
     """The newest version, the optimiser's state, and the loop that moves them."""
 
     def __init__(self, tools: Tools, last: int = 0) -> None:
         """Nothing is there yet. ``last``: number of the last version of the run; 0: there is none."""
         self._tools, self._last = tools, last
-        self._step: StepState | None = None
-        self._started_step = False
-        self._state = init_state()
+        books = Books(
+            tools.rule,
+            tools.environment,
+            tools.ledger,
+            tools.steady,
+            tools.commits,
+            tools.buffer,
+            tools.remembered,
+            tools.trouble,
+        )
+        self._head = Head()
+        self._committing = Committing(books, self._head, self._reject)
         self._wake = asyncio.Event()
-        self.model: Model | None = None
         self.last_k = 0
         self._published = asyncio.Event()
         self._closing = False
         self._paused_until = float("-inf")
-        self._leaving: Sequence[Accepted] = ()
-        self._rejected_late: list[tuple[Accepted, str, str]] = []
+
+    @property
+    def model(self) -> Model | None:
+        """The newest committed version; None before the first."""
+        return self._head.model
 
     def recover(self, version: RecoveredVersion | None, state: RuleState) -> None:
         """Go on from the newest committed version; ``state``: the rule's memory, with what came after it."""
-        self._state = state
+        self._head.state = state
         if version is None:
             return
-        self.model, self._step = version.model, version.step
+        self._head.model, self._head.step = version.model, version.step
         wanted = vector_count(self._tools.rule.step)
         if wanted != len(version.step.vectors):
             schema = version.model.schema
-            self._step = init_step(self._tools.rule, schema.size, schema.dtype)
-            self._started_step = True
+            self._head.step = init_step(self._tools.rule, schema.size, schema.dtype)
+            self._head.started_step = True
             self._tools.events.add(
                 "optimiser",
                 detail="the settings name another optimiser: its state begins from zeros",
@@ -120,7 +123,7 @@ class Flushing:
 
     def admit(self, agent: str, now: float) -> None:
         """An update of the agent was accepted: remember its rate."""
-        self._state = admitted(self._tools.rule, self._state, agent, now)
+        self._head.state = admitted(self._tools.rule, self._head.state, agent, now)
 
     def close(self) -> None:
         """End `run` after the version that is being made."""
@@ -159,7 +162,7 @@ class Flushing:
 
     def _next(self) -> float | None:
         """Seconds until there may be a version: 0 for now, None until something changes."""
-        tools, now, clock = self._tools, self._tools.environment.now(), _now()
+        tools, now, clock = self._tools, self._tools.clock(), _now()
         if self._paused_until > clock:
             return self._paused_until - clock
         if self.model is None:
@@ -167,7 +170,7 @@ class Flushing:
         if self._last and self.model.number >= self._last:
             return None  # whoever ends the run may not have seen it yet
         live = tools.roster.live(clock)
-        decision = should_flush(tools.rule, self._state, tools.buffer.arrivals, now, live)
+        decision = should_flush(tools.rule, self._head.state, tools.buffer.arrivals, now, live)
         self.last_k = decision.k
         if not decision.flush:
             return None if decision.next_at is None else max(0.001, decision.next_at - now)
@@ -206,7 +209,7 @@ class Flushing:
 
     async def start(self, model: Model) -> None:
         """Publish the operator's first version, when the disk has it."""
-        made = _Made(model, init_step(self._tools.rule, model.schema.size, model.schema.dtype))
+        made = Made(model, init_step(self._tools.rule, model.schema.size, model.schema.dtype))
         while True:
             if await self._commit(made):
                 break
@@ -225,7 +228,7 @@ class Flushing:
                 self._reject(late, "unknown-base", "another agent brought the first version")
         self.wake()
 
-    async def _make(self, batch: Sequence[Accepted]) -> _Made | Spoiled:
+    async def _make(self, batch: Sequence[Accepted]) -> Made | Spoiled:
         """Merge a batch; before the first version, its first update becomes that.
 
         Raises:
@@ -238,16 +241,16 @@ class Flushing:
         except OSError as error:
             raise StateError(f"cannot read the spool: {error.strerror or error}") from None
 
-    async def _begin(self, accepted: Accepted) -> _Made | Spoiled:
+    async def _begin(self, accepted: Accepted) -> Made | Spoiled:
         """Read the first version that an agent brought."""
         tools = self._tools
         found = await tools.environment.run(merging.first_version, accepted, tools.environment.disk)
         if isinstance(found, Spoiled):
             return found
         step = init_step(tools.rule, found.schema.size, found.schema.dtype)
-        return _Made(found, step, (accepted,))
+        return Made(found, step, (accepted,))
 
-    async def _merge(self, model: Model, batch: Sequence[Accepted]) -> _Made | Spoiled:
+    async def _merge(self, model: Model, batch: Sequence[Accepted]) -> Made | Spoiled:
         tools = self._tools
         bases: list[npt.NDArray[Any]] | None = None
         if isinstance(tools.rule.anchor, Current):
@@ -258,82 +261,36 @@ class Flushing:
                     return Spoiled(index, "base-gone", "the base is no longer kept")
                 bases.append(base)
         arrivals = [accepted.arrival for accepted in batch]
-        now = tools.environment.now()
-        size = should_flush(tools.rule, self._state, arrivals, now, tools.roster.live(_now())).k
-        scalars = plan(tools.rule, self._state, arrivals, model.number, size, now)
-        assert self._step is not None  # there is a model, so there is a step
+        now = tools.clock()
+        size = should_flush(tools.rule, self._head.state, arrivals, now, tools.roster.live(_now())).k
+        scalars = plan(tools.rule, self._head.state, arrivals, model.number, size, now)
+        assert self._head.step is not None  # there is a model, so there is a step
         merged = await tools.environment.run(
             merging.merge,
             tools.rule,
             scalars,
             model,
-            self._step,
+            self._head.step,
             batch,
             bases,
             tools.environment.disk,
         )
         if isinstance(merged, Spoiled):
             return merged
-        return _Made(merged.model, merged.step, batch, scalars)
+        return Made(merged.model, merged.step, batch, scalars)
 
-    async def _commit(self, made: _Made) -> bool | None:
-        """Make a version durable, and with it the outcome of its updates: from then on they count.
-
-        Returns:
-            Whether the disk took it; None if one of its updates was rejected while it was made.
-
-        Raises:
-            StateError: The ledger is damaged.
-        """
-        tools = self._tools
-        norm = await tools.environment.run(euclidean, made.model.vector)
-        # Whatever was put before is through, and nothing is admitted meanwhile: memory is what the ledger is.
-        async with tools.commits.exclusive():
-            if not all(tools.buffer.has(accepted) for accepted in made.batch):
-                return None
-            self._leaving = made.batch
-            try:
-                return await self._commit_now(made, norm)
-            finally:
-                self._leaving, late = (), self._rejected_late
-                self._rejected_late = []
-                for accepted, reason, detail in late:
-                    if tools.buffer.has(accepted):
-                        self._reject(accepted, reason, detail)
-
-    async def _commit_now(self, made: _Made, norm: float) -> bool:
-        tools, planned = self._tools, made.plan
-        state = _with_flush(self._state, planned.state) if planned else self._state
-        influence = tools.remembered.influence
-        if planned:
-            agents = [accepted.update.agent for accepted in made.batch]
-            influence = influence.after(agents, planned.taus, planned.weights)
-        record = VersionRecord(
-            model=made.model,
-            step=made.step,
-            rule=tools.rule,
-            rule_state=state,
-            batch=tuple((accepted.update.agent, accepted.update.id) for accepted in made.batch),
-            plan=planned,
-            memory=tools.remembered.plain(influence),
-            term=tools.ledger.term,
-            committed_at=tools.environment.now(),
-            started_step=self._started_step,
-        )
-        try:
-            await tools.steady(tools.ledger.commit_version, record)
-        except OSError as error:
-            tools.trouble(error)
+    async def _commit(self, made: Made) -> bool | None:
+        """As `Committing.commit`; a disk that did not take it is left alone for a while."""
+        worked = await self._committing.commit(made)
+        if worked is False:
             self._paused_until = _now() + RETRY
-            return False
-        self.model, self._step, self._state = made.model, made.step, state
-        self._started_step = False
-        tools.remembered.influence, tools.remembered.norms.model = influence, norm
-        tools.remembered.begin()
-        tools.buffer.remove(made.batch)
-        return True
+        return worked
 
-    async def _publish(self, made: _Made) -> None:
+    async def leave(self, timeout: float) -> None:
+        """Wait, so many seconds, for a commit that is under way although `run` was cancelled."""
+        await self._committing.leave(timeout)
+
+    async def _publish(self, made: Made) -> None:
         """Upload, announce, tell: what is committed counts, whatever becomes of its agents."""
         tools, model, planned = self._tools, made.model, made.plan
         sealed = await tools.broadcast.upload(model, tools.roster.slowest_round_trip(_now()))
@@ -361,16 +318,9 @@ class Flushing:
     def reject_all(self, batch: Sequence[Accepted], reason: str, detail: str) -> None:
         """Reject what waits: its agent was revoked, or the run is over. What is being committed counts."""
         for accepted in batch:
-            if any(accepted is leaving for leaving in self._leaving):
-                self._rejected_late.append((accepted, reason, detail))
-            else:
+            if not self._committing.postpone(accepted, reason, detail):
                 self._reject(accepted, reason, detail)
         self.wake()
-
-
-def _with_flush(state: RuleState, planned: RuleState) -> RuleState:
-    """Take over what the flush changed, and keep what was admitted while it ran."""
-    return replace(state, flushes=planned.flushes, flushed_at=planned.flushed_at)
 
 
 def _now() -> float:

@@ -39,6 +39,7 @@ from antiphon.coordinator.receipts import Newest, Receipts
 from antiphon.coordinator.remembered import Remembered
 from antiphon.coordinator.reporting import Events, Status
 from antiphon.coordinator.roster import Roster
+from antiphon.coordinator.run_clock import RunClock, latest
 from antiphon.coordinator.session import Hooks, Session
 from antiphon.coordinator.settings import CoordinatorSettings
 from antiphon.coordinator.spool import Update
@@ -81,6 +82,7 @@ class Parts:
         self.steady, self.topics = steady, Topics(identity.prefix)
         self.over = self.closed = False
         self._former: list[str] = []
+        self.clock = RunClock(environment.now, latest(found))
         self.remembered = Remembered(limits)
         self.commits = Commits(ledger.commit, steady, self.trouble)
         self.epochs, self.ring = EpochKeys(found.epochs), GroupRing.of(found.group_keys)
@@ -109,6 +111,7 @@ class Parts:
             Tools(
                 rule=rule,
                 environment=environment,
+                clock=self.clock,
                 ledger=ledger,
                 steady=steady,
                 commits=self.commits,
@@ -204,7 +207,7 @@ class Parts:
             else:
                 self.commits.put(CloseUpload(opened.agent, opened.transfer, opened.file))
         if found.over and why_over(self.settings.end, self.course()):
-            self.over = True
+            self.over = self.closed = True
             self.broadcast.state = "over"
         elif found.over:  # the operator raised its bound
             self.commits.put(PutState(over=False))

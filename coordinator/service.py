@@ -310,8 +310,8 @@ class Coordinator:
         try:
             async with asyncio.timeout(GOODBYE if parts.connection.connected else 0):
                 await versions
-        except TimeoutError:
-            return  # the task was cancelled with the wait
+        except TimeoutError:  # the task was cancelled with the wait
+            await parts.flushing.leave(GOODBYE)
 
     async def _say_goodbye(self, parts: Parts) -> None:
         """Leave nobody without a word; what waits to be merged goes on waiting, for the next start."""

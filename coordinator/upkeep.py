@@ -64,7 +64,7 @@ def _accept(parts: Parts, update: Update, checked: Checked) -> None:
         parts.intake.concluded(update)
         _drop_file(parts, update)
         return
-    now = parts.environment.now()
+    now = parts.clock()
     parts.commits.put(
         Receive(update, checked, now, update.frame),
         lambda: _received(parts, update, checked, now),
