@@ -7,7 +7,7 @@ Not done here: judging freshness; a broker may serve an old announcement (see ``
 from typing import cast
 
 from antiphon.codecs import messages, sealing
-from antiphon.codecs.errors import LimitError, MalformedError, VersionError
+from antiphon.codecs.errors import LimitError, VersionError
 from antiphon.codecs.messages import WIRE, Announcement
 from antiphon.codecs.sealing import SigningKey
 
@@ -37,11 +37,7 @@ def verify(raw: bytes, public: bytes, limit: int) -> Announcement:
     """
     if len(raw) > limit:
         raise LimitError("an announcement in bytes", len(raw), limit)
-    match messages.unpack(raw, items=2):
-        case [bytes(payload), bytes(signature)]:
-            pass
-        case _:
-            raise MalformedError("an announcement must be [payload, signature]")
+    payload, signature = pair(messages.unpack(raw, items=2), "an announcement must be [payload, signature]")
     sealing.verify(CONTEXT + payload, signature, public)
     plain: object = messages.unpack(payload)
     wire = cast(dict[object, object], plain).get("wire") if isinstance(plain, dict) else None

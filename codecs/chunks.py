@@ -7,7 +7,7 @@ incompressible chunks fit the frame limit. Pure bookkeeping: nothing here seals,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ VECTOR, EXACT = 0, 1
 """The two sections."""
 
 EXACT_ENCODING = "exact"
+_TYPES: list[type] = [int, int, int, str, bytes]
 MAX_POSITION = 1 << 48
 RESERVE = 512
 """Bytes of a frame that are kept for its header, its seal and the heads of chunk and zstd frame."""
@@ -76,18 +77,16 @@ def parse(payload: Buffer, limit: int) -> Chunk:
     """
     if len(payload) > limit:
         raise LimitError("a chunk in bytes", len(payload), limit)
-    match messages.unpack(payload, items=5):
-        case [int(section), int(first), int(count), str(encoding), bytes(data)]:
-            chunk = Chunk(section, first, count, encoding, data)
-        case _:
-            raise MalformedError("a chunk must be [section, first, count, encoding, data]")
-    if isinstance(section, bool) or isinstance(first, bool) or isinstance(count, bool):
-        raise MalformedError("a chunk's range must be integers")
+    plain: object = messages.unpack(payload, items=5)
+    # The types exactly: a boolean would pass for an integer.
+    if not isinstance(plain, list) or [*map(type, cast(list[object], plain))] != _TYPES:
+        raise MalformedError("a chunk must be [section, first, count, encoding, data]")
+    section, first, count, encoding, data = cast(tuple[int, int, int, str, bytes], plain)
     if section not in (VECTOR, EXACT) or first < 0 or count < 1 or first + count > MAX_POSITION:
         raise MalformedError(f"no chunk can be section {section}, first {first}, count {count}")
     if encoding not in (encodings.ENCODINGS if section == VECTOR else (EXACT_ENCODING,)):
         raise MalformedError(f"unknown encoding {encoding[:20]!r} in section {section}")
-    return chunk
+    return Chunk(section, first, count, encoding, data)
 
 
 def plan(schema: Schema, encoding: str, frame_limit: int) -> tuple[Cut, ...]:

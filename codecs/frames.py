@@ -26,6 +26,9 @@ NO_ID = bytes(16)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _FIELDS = 11
+_TYPES: list[type] = [str, bytes, str, str, int, bytes, bytes, int, int, bytes]
+_Fields = tuple[str, bytes, str, str, int, bytes, bytes, int, int, bytes]
+"""Of a header's fields after the wire version."""
 
 
 class Kind(IntEnum):
@@ -45,6 +48,8 @@ MANY = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE, Kind.UPDATE_CHUNK})
 
 IDENTIFIED = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE, Kind.OFFER, Kind.UPDATE_CHUNK})
 """Kinds with a key id (8 bytes) and a transfer id; the others have an empty key id and 16 zero bytes."""
+
+_KINDS = {int(kind): kind for kind in Kind}
 
 BROADCAST = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE})
 """Kinds whose recipient is everyone."""
@@ -90,11 +95,7 @@ def read(data: bytes, limit: int) -> Frame:
     """
     if len(data) > limit:
         raise LimitError("a frame in bytes", len(data), limit)
-    match messages.unpack(data, items=2):
-        case [bytes(raw), bytes(body)]:
-            pass
-        case _:
-            raise MalformedError("a frame must be [header, body]")
+    raw, body = messages.pair(messages.unpack(data, items=2), "a frame must be [header, body]")
     if len(raw) > MAX_HEADER:
         raise LimitError("a frame's header in bytes", len(raw), MAX_HEADER)
     header = _read_header(raw)
@@ -159,27 +160,17 @@ def _read_header(raw: bytes) -> Header:
     # Before everything else: another version may have another header.
     if wire != WIRE:
         raise VersionError(wire, WIRE)
-    match fields[1:_FIELDS]:
-        case [
-            str(federation),
-            bytes(run),
-            str(sender),
-            str(recipient),
-            int(kind),
-            bytes(key_id),
-            bytes(transfer),
-            int(index),
-            int(total),
-            bytes(one_time),
-        ]:
-            pass
-        case _:
-            raise MalformedError("a frame's header has a missing field or one of another type")
-    if isinstance(kind, bool) or isinstance(index, bool) or isinstance(total, bool) or not 1 <= kind <= 7:
-        raise MalformedError("a frame's header has an unknown kind")
-    header = Header(
-        wire, federation, run, sender, recipient, Kind(kind), key_id, transfer, index, total, one_time
+    known = fields[1:_FIELDS]
+    # The types exactly: a boolean would pass for an integer.
+    if [*map(type, known)] != _TYPES:
+        raise MalformedError("a frame's header has a missing field or one of another type")
+    federation, run, sender, recipient, number, key_id, transfer, index, total, one_time = cast(
+        _Fields, known
     )
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise MalformedError("a frame's header has an unknown kind")
+    header = Header(wire, federation, run, sender, recipient, kind, key_id, transfer, index, total, one_time)
     wrong = _wrong_field(header)
     if wrong:
         raise MalformedError(f"a frame's header has a wrong field: {wrong}")
@@ -188,21 +179,25 @@ def _read_header(raw: bytes) -> Header:
 
 def _wrong_field(header: Header) -> str:
     """Return the name of the first field that is out of its range, or ''."""
-    kind = header.kind
+    kind, transfer = header.kind, header.transfer
     identified = kind in IDENTIFIED
-    many = kind in MANY
-    checks = (
-        ("federation", _NAME.fullmatch(header.federation) is not None),
-        ("run", len(header.run) == 16),
-        ("sender", _NAME.fullmatch(header.sender) is not None),
-        ("recipient", _recipient_fits(header)),
-        ("key_id", len(header.key_id) == (8 if identified else 0)),
-        ("transfer", len(header.transfer) == 16 and (identified or header.transfer == NO_ID)),
-        ("total", 1 <= header.total <= (MAX_TOTAL if many else 1)),
-        ("index", 0 <= header.index < header.total),
-        ("one_time", len(header.one_time) == (32 if kind is Kind.OFFER else 0)),
-    )
-    return next((name for name, fits in checks if not fits), "")
+    if _NAME.fullmatch(header.federation) is None:
+        return "federation"
+    if len(header.run) != 16:
+        return "run"
+    if _NAME.fullmatch(header.sender) is None:
+        return "sender"
+    if not _recipient_fits(header):
+        return "recipient"
+    if len(header.key_id) != (8 if identified else 0):
+        return "key_id"
+    if len(transfer) != 16 or not (identified or transfer == NO_ID):
+        return "transfer"
+    if not 1 <= header.total <= (MAX_TOTAL if kind in MANY else 1):
+        return "total"
+    if not 0 <= header.index < header.total:
+        return "index"
+    return "" if len(header.one_time) == (32 if kind is Kind.OFFER else 0) else "one_time"
 
 
 def _recipient_fits(header: Header) -> bool:

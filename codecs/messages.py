@@ -13,6 +13,7 @@ from msgspec import Meta
 from antiphon.codecs.digests import Buffer
 from antiphon.codecs.errors import LimitError, MalformedError
 from antiphon.codecs.packing import pack as pack
+from antiphon.codecs.packing import pair as pair
 from antiphon.codecs.packing import unpack as unpack
 
 WIRE = 1

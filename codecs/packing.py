@@ -4,7 +4,7 @@ Guarantees: what `unpack` reads never grows beyond a stated number of values, an
 `MalformedError`. Not done here: giving the values a type (`antiphon.codecs.messages` does).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -44,6 +44,19 @@ def unpack(data: Buffer, items: int = ITEMS) -> Any:
         raise MalformedError(f"not msgpack: {str(error)[:80]}") from None
 
 
+def pair(plain: object, otherwise: str) -> tuple[bytes, bytes]:
+    """Return the two byte strings of an array.
+
+    Raises:
+        MalformedError: it is something else; with the sentence ``otherwise``.
+    """
+    if isinstance(plain, list):
+        parts = cast(list[object], plain)
+        if len(parts) == 2 and type(parts[0]) is bytes and type(parts[1]) is bytes:
+            return parts[0], parts[1]
+    raise MalformedError(otherwise)
+
+
 def _heads() -> list[tuple[int, int, int]]:
     """For each first byte: width of the length field, fixed length, values an entry (0: bytes follow)."""
     heads = [(0, 0, 0)] * 256
@@ -73,28 +86,30 @@ def _measure(data: Buffer, items: int) -> None:
     msgpack allocates an array as soon as it reads its stated length: 2 kB of nested heads, each of them
     within the limits that msgpack offers, made 32 MB.
     """
-    size = len(data)
+    heads, size = _HEADS, len(data)
     position = 0
-    open_values = [1]
-    while open_values:
-        if not open_values[-1]:
-            open_values.pop()
+    left, outer = 1, list[int]()  # values to come in the innermost array or map, and in those around it
+    while left or outer:
+        if not left:
+            left = outer.pop()
             continue
         if position >= size:
             raise MalformedError("not msgpack: cut off")
-        width, length, values = _HEADS[data[position]]
+        width, length, values = heads[data[position]]
         position += 1
+        left -= 1
         if width:
             if width < 0:
                 raise MalformedError("not msgpack as used here: extension type")
             length = int.from_bytes(data[position : position + width], "big")
             position += width
-        open_values[-1] -= 1
         if values:
-            items -= length * values
-            if items < 0 or len(open_values) > DEPTH:
+            length *= values
+            items -= length
+            if items < 0 or len(outer) >= DEPTH:
                 raise MalformedError("too many items in a message, or nested too deeply")
-            open_values.append(length * values)
+            outer.append(left)
+            left = length
         else:
             position += length
     if position != size:

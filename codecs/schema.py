@@ -9,6 +9,7 @@ the memory of this host; callers do that before they allocate.
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -197,6 +198,11 @@ def decode(data: bytes, limit: int) -> Schema:
     """
     if len(data) > limit:
         raise LimitError("a schema in bytes", len(data), limit)
+    # Every version and every update of a run has the same one.
+    return _remembered(data) if type(data) is bytes and len(data) <= _SMALL else _decode(data)
+
+
+def _decode(data: bytes) -> Schema:
     plain = messages.unpack(data, items=len(data))
     if not isinstance(plain, dict):
         raise MalformedError("a schema must be a map")
@@ -209,6 +215,12 @@ def decode(data: bytes, limit: int) -> Schema:
     if schema.encode() != data:
         raise MalformedError("the schema bytes are not in canonical form")
     return schema
+
+
+_SMALL = 1 << 16
+"""Bytes of a schema up to which it is remembered."""
+
+_remembered = lru_cache(maxsize=32)(_decode)
 
 
 def model_digest(schema: Schema, vector: NDArray[Any], exact: bytes) -> bytes:
