@@ -37,7 +37,9 @@ def verify(raw: bytes, public: bytes, limit: int) -> Announcement:
     """
     if len(raw) > limit:
         raise LimitError("an announcement in bytes", len(raw), limit)
-    payload, signature = pair(messages.unpack(raw, items=2), "an announcement must be [payload, signature]")
+    payload, signature = messages.pair(
+        messages.unpack(raw, items=2), "an announcement must be [payload, signature]"
+    )
     sealing.verify(CONTEXT + payload, signature, public)
     plain: object = messages.unpack(payload)
     wire = cast(dict[object, object], plain).get("wire") if isinstance(plain, dict) else None
