@@ -4,14 +4,18 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from antiphon.codecs.messages import Asked
+from antiphon.coordinator import uploads
+from antiphon.coordinator.commits import CROWDED
 from antiphon.coordinator.settings import LedgerSettings, Limits
 from antiphon.simulation.clock import run
 from tests.coordinator.house import running, settings
 from tests.coordinator.peer import Peer, Pulled, Sent
+from tests.coordinator.stage import Stage, staged, told
 
 BIG: dict[str, Any] = {"w": np.zeros((300, 1024), np.float32), "n": np.array([3, 5], np.int64)}
 """1.2 MB: 20 chunks of 64 KiB and one of the exact section."""
@@ -288,5 +292,140 @@ def test_same_offer_again_goes_on_where_it_was(tmp_path: Path) -> None:
             for index in range(3, sent.offer.chunks):
                 await peer.chunk(sent, index)
             await peer.until_told("applied")
+
+    run(main)
+
+
+async def restarted(house: Stage, peer: Peer) -> int:
+    """Kill the coordinator and wait for the next; returns how many receipts the agent had."""
+    term, before = peer.announcement.term, len(peer.receipts)
+    house.restart()
+    await peer.until(lambda: peer.announcement.term > term)
+    return before
+
+
+def slow_stage() -> Stage:
+    return Stage(settings(limits=LIMITS, aggregation={"k": 1}, durability="fsync"), BIG)
+
+
+def test_nothing_is_granted_before_the_upload_is_written_down() -> None:
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            house.slow["commit"] = 5.0
+            _, sent = await offered(peer)
+            await asyncio.sleep(2.0)
+            await peer.say(sent.frame)
+            await peer.note(type="probe", transfer=sent.transfer, send=1)
+            await asyncio.sleep(1.0)
+            assert [(word.type, word.window) for word in peer.receipts] == [("progress", 0)]
+            house.slow.clear()
+            await peer.until_told("granted")
+            before = await restarted(house, peer)
+            await peer.say(sent.frame)
+            assert (await peer.until_told("granted", after=before)).missing == [[0, sent.offer.chunks]]
+
+    run(main)
+
+
+def test_upload_that_a_full_disk_does_not_take_is_not_begun() -> None:
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            house.disk.full = True
+            _, sent = await offered(peer)
+            assert (await peer.until_told("wait", "granted")).type == "wait"
+            for index in range(3):
+                await peer.chunk(sent, index)
+            await asyncio.sleep(1.0)
+            assert house.spooled() == []
+            house.disk.full = False
+            await peer.say(sent.frame)
+            assert (await peer.until_told("granted")).missing == [[0, sent.offer.chunks]]
+            for index in range(sent.offer.chunks):
+                await peer.chunk(sent, index)
+            await peer.until_told("applied")
+
+    run(main)
+
+
+def test_offers_on_a_full_disk_do_not_pile_up() -> None:
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            _, sent = await offered(peer)
+            await peer.until_told("granted")
+            house.disk.full = True
+            for _ in range(CROWDED + 100):
+                await peer.offer(sent.offer, sent.payloads)
+            before = len(peer.receipts)
+            await asyncio.sleep(10.0)
+            await peer.note(type="hello")
+            await peer.until_told("hello", after=before, seconds=5.0)
+            house.disk.full = False
+
+    run(main)
+
+
+def test_agent_revoked_while_its_upload_is_written_down_gets_no_window() -> None:
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            house.slow["commit"] = 10.0
+            await offered(peer)
+            await asyncio.sleep(1.0)
+            del house.roster["a"]
+            await asyncio.sleep(30.0)
+            assert told(peer, "granted") == []
+            house.slow.clear()
+            house.restart()
+            await asyncio.sleep(30.0)
+            assert house.spooled() == []
+
+    run(main)
+
+
+def test_chunk_that_speaks_of_another_length_is_dropped() -> None:
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            _, sent = await offered(peer)
+            await peer.until_told("granted")
+            right = sent.offer
+            sent.offer = msgspec.structs.replace(right, chunks=right.chunks + 1)
+            await peer.chunk(sent, 0)
+            sent.offer = right
+            await peer.until(lambda: house.named("dropped"))
+            sent.send += 1
+            await peer.note(type="probe", transfer=sent.transfer, send=sent.send)
+            await peer.until(lambda: told(peer, "progress"))
+            assert told(peer, "progress")[-1].missing == [[0, right.chunks]]
+
+    run(main)
+
+
+def test_upload_whose_file_cannot_be_read_at_the_start_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = uploads.restore
+
+    def broken(disk: Any, upload: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def main() -> None:
+        async with staged(slow_stage()) as house:
+            peer = await house.join("a")
+            _, sent = await offered(peer)
+            await peer.until_told("granted")
+            await peer.chunk(sent, 0)
+            await asyncio.sleep(1.0)
+            monkeypatch.setattr(uploads, "restore", broken)
+            before = await restarted(house, peer)
+            assert house.named("disk")
+            monkeypatch.setattr(uploads, "restore", right)
+            await peer.say(sent.frame)
+            assert (await peer.until_told("granted", after=before)).missing == [[0, sent.offer.chunks]]
+            assert house.spooled() == []
 
     run(main)
