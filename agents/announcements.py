@@ -1,20 +1,18 @@
 """The coordinator's announcements: which version is the newest that this agent believes in.
 
 Guarantees: `current` was signed by the coordinator, and never goes back: within a run (term, number) only
-grows, another run must have started later, and that holds across restarts through the `Memory` on disk. Only
+grows, another run must have started later, and that holds across restarts through the `Mark` on disk. Only
 the newest raw message is kept, and verified when somebody is about to use it: a busy agent skips the others,
 but for one that may say that the run is over.
 """
 
 import asyncio
 import logging
-from pathlib import Path
-
-import msgspec
+from collections.abc import Callable
 
 from antiphon.agents.bell import ANNOUNCED, COURSE
 from antiphon.agents.line import Line
-from antiphon.broker_config import files
+from antiphon.agents.store import Mark
 from antiphon.codecs import announcements
 from antiphon.codecs.errors import PeerError, VersionError
 from antiphon.codecs.messages import Announcement
@@ -28,44 +26,25 @@ LAST_WORD = b"over"
 """Somewhere in every announcement that ends a run, as msgpack leaves strings alone; elsewhere by chance."""
 
 
-class Memory(msgspec.Struct, frozen=True):
-    """What survives a restart: the version that the agent trained on last. Bytes are hex."""
-
-    run: str
-    started: float
-    term: int
-    number: int
-    digest: str
-
-
 class Announcements:
     """The newest announcement; see the module.
 
     Args:
         line: For the keys and the bell.
-        path: The memory's file.
+        mark: The version that the agent trained on last, before it was started.
     """
 
-    def __init__(self, line: Line, path: Path) -> None:
+    def __init__(self, line: Line, mark: Mark | None) -> None:
         """Nothing announced yet."""
-        self._line, self._path = line, path
+        self._line, self._mark = line, mark
         self._raw: bytes | None = None
         self._lock = asyncio.Lock()
-        self._memory: Memory | None = None
         self._newest = (b"", -1, -1)  # (run, term, number) that receipts name
         self._behind: float | None = None
         self._glanced = float("-inf")
         self.current: Announcement | None = None
-
-    def load(self) -> None:
-        """Read the memory. Blocks."""
-        try:
-            self._memory = msgspec.json.decode(self._path.read_bytes(), type=Memory)
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.MsgspecError) as error:
-            # Without it the agent at worst trains once more on a version that it knows.
-            log.warning("%s is not readable (%s): starting without it", self._path, error)
+        self.renewed: Callable[[Announcement], None] = lambda announcement: None
+        """Called when the coordinator has begun another term of the run."""
 
     def take(self, payload: bytes) -> None:
         """Keep the newest raw announcement; an empty payload says that there is none."""
@@ -91,23 +70,12 @@ class Announcements:
 
     def trained(self, version: Announcement) -> bool:
         """Whether the agent has trained on this version already, now or before a restart."""
-        known = self._memory
-        return known is not None and (known.run, known.number, known.digest) == (
-            version.run.hex(),
-            version.number,
-            version.digest.hex(),
-        )
+        known, place = self._mark, (version.run, version.number, version.digest)
+        return known is not None and (known.run, known.number, known.digest) == place
 
-    def remember(self, version: Announcement) -> None:
-        """Note on disk that ``version`` has been trained on. Blocks.
-
-        Raises:
-            StateError: The file cannot be written; it is remembered until the process ends.
-        """
-        self._memory = Memory(
-            version.run.hex(), version.started, version.term, version.number, version.digest.hex()
-        )
-        files.write(self._path, msgspec.json.encode(self._memory).decode())
+    def remember(self, mark: Mark) -> None:
+        """An update on this version has been stored, and the mark with it."""
+        self._mark = mark
 
     def named(self, run: bytes, term: int, number: int) -> None:
         """A receipt names the newest version of ``run``."""
@@ -166,6 +134,8 @@ class Announcements:
         self._judge()
         if old is None or (old.run, old.term, old.state) != (found.run, found.term, found.state):
             self._line.bell.ring(COURSE)
+        if old is not None and old.run == found.run and old.term != found.term:
+            self.renewed(found)
 
     def _refusal(self, new: Announcement) -> str:
         """Return why ``new`` is not believed, or ``""``."""
@@ -180,11 +150,10 @@ class Announcements:
                 return "an older signature of this version"
             if same and new.digest != old.digest:
                 return "another content under the same version"
-        known = old or self._memory
+        known = old or self._mark
         if known is None:
             return ""
-        run = known.run if isinstance(known.run, bytes) else bytes.fromhex(known.run)
-        if new.run != run:
+        if new.run != known.run:
             return "" if new.started > known.started else "its run started before the one known"
         if (new.term, new.number) < (known.term, known.number):
             return f"version {new.number} of term {new.term} is older than the one known"

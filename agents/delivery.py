@@ -2,18 +2,21 @@
 
 Guarantees: updates go in order, one transfer at a time; nothing larger than the granted window is under way;
 every wait has a bound that grows with jitter. An update that the coordinator has `received` makes room for
-the next. Outcomes are not this module's business (`antiphon.agents.outcomes`).
+the next. A transfer is remembered on disk before its first chunk goes, so that after a restart only what is
+missing travels. Outcomes are not this module's business (`antiphon.agents.outcomes`).
 """
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from antiphon.agents import transfer as transfers
 from antiphon.agents.announcements import GLANCE, Announcements
 from antiphon.agents.bell import ANNOUNCED, COURSE, FLIGHT, OUTBOX, REPORT, SESSION
+from antiphon.agents.entries import Entry, Record
 from antiphon.agents.flight import Flight, OfferNow, ProbeNow, Rest
 from antiphon.agents.line import Line
-from antiphon.agents.outbox import Entry, Outbox
+from antiphon.agents.outbox import Outbox
 from antiphon.agents.pace import backoff
 from antiphon.agents.sender import Sent
 from antiphon.agents.transfer import Transfer
@@ -29,6 +32,9 @@ CARRYING = FLIGHT | OUTBOX | SESSION | ANNOUNCED | COURSE
 
 UNDER_WAY = 3
 """Chunk frames handed to the connection at once: enough to seal the next while the last is on the line."""
+
+RESERVE = 1024
+"""Send numbers that are reserved on disk at a time, at least."""
 
 
 class Delivery:
@@ -49,6 +55,12 @@ class Delivery:
         """Whether an update is on its way."""
         return self._transfer is not None and self._transfer.entry.state == "pending"
 
+    @property
+    def under_way(self) -> Entry | None:
+        """The update whose chunks the coordinator has asked for."""
+        flight, transfer = self._flight, self._transfer
+        return transfer.entry if flight is not None and transfer is not None and flight.granted else None
+
     async def run(self) -> None:
         """Deliver what is in the outbox, as long as the agent lives."""
         while True:
@@ -64,7 +76,7 @@ class Delivery:
                 if entry.state == "pending":
                     # One unreadable file must not hold up the updates behind it.
                     log.error("%s", group.exceptions[0])
-                    self._outbox.give_up(entry)
+                    await self._line.environment.run(self._outbox.settle, entry)
             except* PeerError as group:
                 log.error("the announcement cannot be used: %s", group.exceptions[0])
                 await self._back_off()
@@ -107,7 +119,10 @@ class Delivery:
         transfer = await line.environment.run(
             transfers.begin, entry, header, announcement, line.largest_frame, line.transfer_key
         )
-        flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now)
+        used = await self._remember(transfer) if transfer.sizes else 0
+        if used < 0:
+            return
+        flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now, used)
         self._transfer, self._flight, self._anew = transfer, flight, False
         line.bell.ring(REPORT)
         try:
@@ -120,15 +135,34 @@ class Delivery:
         finally:
             self._transfer = self._flight = None
         if self._anew and entry.state == "pending":
+            entry.record = None
             await self._back_off()
+
+    async def _remember(self, transfer: Transfer) -> int:
+        """Reserve send numbers on disk; returns the last that may have been used, -1: begin another transfer.
+
+        On a full disk a transfer goes on unremembered: updates must get away.
+        """
+        entry, used = transfer.entry, transfer.record.reserved
+        record = replace(transfer.record, reserved=used + max(RESERVE, 4 * len(transfer.cuts)))
+        try:
+            await self._line.environment.run(self._outbox.keep, entry, record)
+        except OSError as error:
+            log.warning(
+                "the transfer of update %d starts over if this agent does: %s", entry.head.sequence, error
+            )
+            forgotten = entry.record is not None
+            entry.record = None
+            return -1 if forgotten else 0
+        return used
 
     def _goes_on(self, transfer: Transfer) -> bool:
         line, now = self._line, self._announcements.current
         return (
             transfer.entry.state == "pending"
             and not self._anew
-            and transfer.largest <= line.largest_frame
             and now is not None
+            and transfer.fits(min(line.largest_frame, now.frame))
             and now.run == transfer.entry.head.run
             and now.state != "over"
         )
@@ -143,12 +177,19 @@ class Delivery:
         if self._under_way >= UNDER_WAY:
             await line.bell.wait(topics=CARRYING)
             return
+        record = transfer.entry.record
+        if transfer.sizes and record is not None and flight.sender.send >= record.reserved:
+            if not await self._reserve(transfer.entry, record):
+                await line.bell.wait(line.trip.rto, CARRYING)
+            return
         match flight.decide(line.now, busy=self._under_way > 0):
             case Sent(index, send):
+                transfer.entry.shown = True
                 frame = await line.environment.run(transfer.chunk, index, send)
                 self._under_way += 1
                 group.create_task(self._send_chunk(frame, flight), name=f"chunk {index}")
             case OfferNow(send):
+                transfer.entry.shown |= bool(transfer.inline)
                 frame = await line.environment.run(transfer.offer, send)
                 await self._send("offer", frame)
             case ProbeNow(send):
@@ -156,6 +197,15 @@ class Delivery:
             case Rest(until):
                 rest = until - line.now
                 await line.bell.wait(min(rest, GLANCE) if self._announcements.unseen else rest, CARRYING)
+
+    async def _reserve(self, entry: Entry, record: Record) -> bool:
+        try:
+            more = replace(record, reserved=record.reserved + RESERVE)
+            await self._line.environment.run(self._outbox.keep, entry, more)
+        except OSError as error:
+            log.warning("cannot go on sending update %d: %s", entry.head.sequence, error)
+            return False
+        return True
 
     def _notice_new_life(self, flight: Flight) -> None:
         """After a reconnect or a coordinator's start everybody offers again, spread over time."""

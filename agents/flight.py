@@ -51,19 +51,26 @@ class Flight:
         rng: Jitter.
         longest: Seconds between two tries, at most.
         now: Loop time; the first offer is due at once.
+        sent: Send numbers up to this one may have been used, by a process that offered the transfer before.
     """
 
     def __init__(
-        self, sizes: Sequence[int], trip: RoundTrip, rng: np.random.Generator, longest: float, now: float
+        self,
+        sizes: Sequence[int],
+        trip: RoundTrip,
+        rng: np.random.Generator,
+        longest: float,
+        now: float,
+        sent: int = 0,
     ) -> None:
-        """Nothing is offered yet."""
-        self.sender = Sender(sizes)
+        """Nothing is offered yet, in this process."""
+        self.sender = Sender(sizes, sent)
         self.granted = False
         self.longest = longest
         self._trip, self._rng = trip, rng
         self._due = now
         self._tries = 0
-        self._offered = self._waited = False
+        self._offered, self._waited = sent > 0, False
         self._sent_at: dict[int, float] = {}  # send number -> when; 0 is the offer
 
     def decide(self, now: float, *, busy: bool = False) -> Action:

@@ -1,113 +1,68 @@
-"""Updates on disk until the coordinator answers for them: plain files, whole or not at all.
+"""Updates on disk until the coordinator answers for them.
 
-An update is written, synced and renamed before its first frame goes; it survives crashes and days offline.
-When the coordinator has it (`received`), a small record takes the file's place; a final receipt removes that
-too. The bytes on disk are bounded. Every function here blocks: services call them by ``environment.run``.
-
-File: the encoded vector, the exact section, the head (msgpack map of `Head`), 8 bytes length of the head
-(big-endian). A record is head and length alone. Names sort in the order of offering.
+An update, what error feedback keeps of it, and the mark of the version it was trained on are one transaction:
+they survive crashes and power cuts together or not at all, and so does what a final receipt changes. Payloads
+of 64 KiB and more are files beside the database, synced before a row names them. The bytes on disk are
+bounded. Every method here blocks: services call them by ``environment.run``, from any thread.
 """
 
-import mmap
-import os
-import shutil
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal
 
 import msgspec
 
-from antiphon.codecs import messages
-from antiphon.codecs.errors import MalformedError, StateError
+from antiphon.agents import tables
+from antiphon.agents.books import Books, words
+from antiphon.agents.entries import Entry, Head, Record
+from antiphon.agents.recovery import PAYLOAD, RESIDUAL
+from antiphon.agents.sheets import Sheet, sync
+from antiphon.agents.store import Mark
+from antiphon.agents.tables import Residual
+from antiphon.broker_config.disk import Disk
+from antiphon.codecs.errors import StateError
 
-UPDATE, RECORD, ASIDE = ".update", ".record", ".new"
-HEAD_LIMIT = 16 << 20
-PIECE = 4 << 20
+log = logging.getLogger("antiphon.agents")
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What an update is, without its numbers."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A residual to be written: whose it is, and its bytes."""
 
     run: bytes
-    incarnation: bytes
-    sequence: int
-    base: bytes
-    base_term: int
-    base_number: int
-    schema: bytes  # the schema's bytes
-    digest: bytes  # root digest
-    encoding: str
-    vector_bytes: int
-    exact_bytes: int
-    raw_bytes: int  # of the vector as floats, for the metrics
-    examples: int
-    steps: int = 0
-    seconds: float = 0.0
-    metrics: dict[str, float] = {}
-
-    @property
-    def initial(self) -> bool:
-        """Whether this is version 0 rather than a change to a version."""
-        return self.base == messages.NO_DIGEST
-
-
-@dataclass(slots=True)
-class Entry:
-    """One update in the outbox. ``state``: pending (payload here), received (record only), gone."""
-
-    head: Head
-    path: Path
-    ordinal: int
-    state: Literal["pending", "received", "gone"] = "pending"
-    _open: mmap.mmap | None = field(default=None, repr=False)
-
-    @property
-    def id(self) -> messages.UpdateId:
-        """What names the update for ever, with the agent's id."""
-        return messages.UpdateId(self.head.incarnation, self.head.sequence)
-
-    def content(self) -> tuple[memoryview, bytes]:
-        """Return the encoded vector (mapped, not read) and the exact section. Blocks.
-
-        Raises:
-            StateError: The file is gone or cut short.
-        """
-        try:
-            if self._open is None:
-                with self.path.open("rb") as file:
-                    self._open = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            view = memoryview(self._open)
-        except (OSError, ValueError) as error:
-            raise StateError(f"cannot read the update {self.path}: {error}") from None
-        middle = self.head.vector_bytes
-        end = middle + self.head.exact_bytes
-        if len(view) < end + 8:
-            raise StateError(f"the update {self.path} is damaged and is left alone: remove the file")
-        return view[:middle], bytes(view[middle:end])
-
-    def close(self) -> None:
-        """Let go of the mapped file; views that somebody still holds keep it until they go."""
-        self._open = None
+    schema: bytes  # digest
+    size: int
 
 
 class Outbox:
-    """The updates of one agent, oldest first.
+    """The updates of one agent, in the order of offering.
 
     Args:
-        folder: Made if it is not there.
-        limit: Bytes of pending updates.
+        folder: The agent's; ``state.db`` and ``outbox/`` are made in it.
+        disk: Where that is.
+        federation: With ``agent``, whose it is.
+        agent: The agent's id.
+        limit: Bytes of payloads.
         spare: Bytes that stay free on the disk.
     """
 
-    def __init__(self, folder: Path, limit: int, spare: int) -> None:
+    def __init__(
+        self, folder: Path, disk: Disk, *, federation: str, agent: str, limit: int, spare: int
+    ) -> None:
         """Nothing is read yet: `load` does that."""
-        self.folder, self._limit, self._spare = folder, limit, spare
+        self._books = Books(folder, disk, federation, agent)
+        self._limit, self._spare = limit, spare
         self._entries: list[Entry] = []
-        self._next = 0
+        self._residual: Residual | None = None
         self._lock = threading.Lock()
+        self.feedback = threading.Lock()
+        """Held from reading the residual until what replaces it is committed."""
+        self.mark: Mark | None = None
+        """The version trained on last, as of `load`."""
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -120,164 +75,245 @@ class Outbox:
         return tuple(entry for entry in self._entries if entry.state == "pending")
 
     def load(self) -> list[str]:
-        """Read what earlier processes left; returns sentences about files that are no updates. Blocks.
+        """Open what earlier processes left; returns sentences about what could not be kept.
 
         Raises:
-            StateError: The folder cannot be made or read.
+            StateError: The database is damaged or foreign, or the folder cannot be used.
         """
-        complaints: list[str] = []
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            names = sorted(path.name for path in self.folder.iterdir())
-        except OSError as error:
-            raise StateError(
-                f"cannot use the outbox {self.folder}: {os.strerror(error.errno or 0)}"
-            ) from None
-        for name in names:
-            path = self.folder / name
-            if name.endswith(ASIDE):
-                path.unlink(missing_ok=True)  # a write that a crash cut short: nothing of it was ever sent
-            elif name.endswith((UPDATE, RECORD)):
-                try:
-                    self._take(path)
-                except (MalformedError, ValueError, OSError) as error:
-                    complaints.append(f"{path} is not a readable update and is left alone: {error}")
-        return complaints
+        found = self._books.open()
+        self._entries, self._residual, self.mark = [], found.residual, found.mark
+        for entry in found.entries:
+            self._enter(entry)
+        return found.complaints
 
-    def room(self, size: int) -> str:
-        """Return why an update of ``size`` bytes may not be added, or ``""``. Blocks shortly."""
-        used = sum(entry.head.vector_bytes + entry.head.exact_bytes for entry in self.pending)
+    def close(self) -> None:
+        """Write down what has waited for the next transaction, and close the database."""
+        self._books.close()
+
+    def over(self, size: int) -> str:
+        """Return why ``size`` bytes more would be too many, or ``""``."""
+        if size > self._limit:
+            return f"an update takes {size} bytes, more than limits.outbox ({self._limit}): raise it"
+        used = sum(entry.head.size for entry in self.entries if entry.whole)
         if used + size > self._limit:
-            return f"{used} bytes of updates wait in {self.folder}, at most {self._limit} may (limits.outbox)"
-        try:
-            free = shutil.disk_usage(self.folder).free
-        except OSError as error:
-            return f"cannot use {self.folder}: {os.strerror(error.errno or 0)}"
-        if free < size + self._spare:
-            return f"the disk of {self.folder} has {free} bytes free: an update needs {size + self._spare}"
+            return (
+                f"{used} bytes of updates lie in {self._books.folder}, at most {self._limit} may "
+                "(limits.outbox)"
+            )
         return ""
 
-    def add(self, parts: Iterable[bytes], exact: bytes, head: Callable[[], Head]) -> Entry:
-        """Write an update: durable when this returns. Blocks.
+    def room(self, size: int) -> str:
+        """Return why the disk cannot take ``size`` bytes, or ``""``."""
+        folder = self._books.folder
+        try:
+            free = self._books.disk.free(folder)
+        except OSError as error:
+            return f"cannot use {folder}: {words(error)}"
+        if free < size + self._spare:
+            return f"the disk of {folder} has {free} bytes free: an update needs {size + self._spare}"
+        return ""
+
+    def add(
+        self,
+        parts: Iterable[tuple[bytes, memoryview]],
+        exact: bytes,
+        head: Callable[[], Head],
+        *,
+        size: int,
+        rest: Rest | None = None,
+        mark: Mark | None = None,
+    ) -> Entry:
+        """Write an update: durable when this returns, with residual and mark.
 
         Args:
-            parts: The encoded vector, piece by piece, so that it never lies in memory as a whole.
+            parts: Piece by piece, the encoded vector and what goes into the new residual.
             exact: The exact section.
             head: Called after ``parts`` ran dry: the digest is known only then.
+            size: Bytes of the update.
+            rest: The new residual; None: there is none any more.
+            mark: The version trained on.
 
         Raises:
-            StateError: The disk is full or the folder gone; nothing of the update is left.
+            StateError: The disk is full or the folder gone; nothing has changed.
         """
-        with self._lock:  # an update may be renamed while another one is being written
-            ordinal, self._next = self._next, self._next + 1
-        path = self.folder / f"{ordinal:012d}{UPDATE}"
-        aside = path.with_suffix(ASIDE)
+        ordinal = self._books.number()
+        payload = self._books.sheet(ordinal, PAYLOAD, size)
+        left = rest and self._books.sheet(self._books.number(), RESIDUAL, rest.size)
         try:
-            with aside.open("wb") as file:
-                file.writelines(parts)
-                file.write(exact)
-                final = head()
-                _write_head(file, final)
-            os.replace(aside, path)
-            _sync_folder(self.folder)
+            for part, over in parts:
+                payload.write(part)
+                if left is not None:
+                    left.write(over)
+            payload.write(exact)
+            entry = Entry(head(), ordinal, payload.file)
+            kept = rest and left and Residual(rest.run, rest.schema, left.file)
+            sync(self._books.disk, payload, left)
+            self._books.change(partial(self._write, entry, payload, kept, left, mark))
         except BaseException as error:
-            _remove(aside)
+            payload.drop()
+            if left is not None:
+                left.drop()
             if isinstance(error, OSError):
-                raise StateError(f"cannot write {path}: {os.strerror(error.errno or 0)}") from None
+                raise StateError(
+                    f"cannot write an update into {self._books.folder}: {words(error)}"
+                ) from None
             raise
-        entry = Entry(final, path, ordinal)
-        self._entries.append(entry)
+        self._replace_residual(kept)
+        self._enter(entry)
+        entry.open = None if payload.content is None else memoryview(payload.content)
         return entry
 
     def received(self, entry: Entry) -> None:
-        """The coordinator has it: keep the record, drop the payload. Blocks."""
+        """The coordinator has it: its file goes, unless error feedback may want it back.
+
+        A payload in a row stays until the final receipt: dropping it would be a commit for a few bytes.
+        """
         if entry.state != "pending":
             return
         entry.state = "received"
         entry.close()
-        record, aside = entry.path.with_suffix(RECORD), entry.path.with_suffix(ASIDE)
-        try:
-            with aside.open("wb") as file:
-                _write_head(file, entry.head)
-            os.replace(aside, record)
-            entry.path.unlink(missing_ok=True)
-            _sync_folder(self.folder)
-            entry.path = record
-        except OSError:  # a full disk: the whole file is its own record, and is offered again after a restart
-            _remove(aside)
+        if entry.file:
+            with suppress(OSError):  # a full disk: it is offered again after a restart
+                if entry.head.fed:
+                    self._mark(entry, "received")
+                else:
+                    self.shed(entry)
 
-    def settle(self, entry: Entry) -> None:
-        """A final receipt came: forget the update. Blocks."""
-        entry.close()
-        entry.state = "gone"
-        if entry in self._entries:
-            self._entries.remove(entry)
-        _remove(entry.path)  # where that fails, it is asked about once more after a restart
+    def again(self, entry: Entry) -> bool:
+        """The coordinator has lost it: back among the pending ones if its payload is here; says whether."""
+        if entry.state != "received" or not entry.whole:
+            return False
+        if entry.file:
+            with suppress(OSError):  # then a restart asks for its outcome once more
+                self._mark(entry, "pending")
+        entry.state = "pending"
+        return True
 
-    def give_up(self, entry: Entry) -> None:
-        """Forget an update that cannot be read, but leave its file to whoever looks into the folder."""
-        entry.close()
-        entry.state = "gone"
-        if entry in self._entries:
-            self._entries.remove(entry)
-
-    def rename(self, entry: Entry, incarnation: bytes, sequence: int) -> None:
-        """Give an update another id: somebody else's content has its old one. Blocks.
+    def shed(self, entry: Entry) -> None:
+        """Forget the payload of what was received.
 
         Raises:
-            StateError: Its payload is gone, or the file cannot be written.
+            OSError: The disk does not let us.
+        """
+        self._books.change(lambda cursor: tables.empty_update(cursor, entry.ordinal))
+        file, entry.file, entry.whole, entry.record = entry.file, "", False, None
+        self._books.remove(file)
+
+    def settle(self, entry: Entry) -> None:
+        """Forget an update: a final receipt came, or it can never count, or it cannot be read.
+
+        What is only a row goes with the next transaction. Where the disk refuses, so does the rest; after a
+        crash the coordinator is asked about it once more.
+        """
+        if entry.state != "gone":
+            self._leave(entry)
+            self._books.settle(entry.ordinal, entry.file, soon=not entry.light)
+
+    def take_back(self, entry: Entry, parts: Iterable[memoryview], rest: Rest) -> None:
+        """Replace the residual and forget the update, in one transaction.
+
+        Args:
+            entry: An update that did not count.
+            parts: The new residual, piece by piece.
+            rest: What it is.
+
+        Raises:
+            OSError: The disk is full, say; nothing has changed.
+        """
+        left = self._books.sheet(self._books.number(), RESIDUAL, rest.size)
+        try:
+            for part in parts:
+                left.write(part)
+            kept = Residual(rest.run, rest.schema, left.file)
+            sync(self._books.disk, left)
+
+            def write(cursor: tables.Cursor) -> None:
+                tables.put_residual(cursor, kept, left.content)
+                tables.drop_update(cursor, entry.ordinal)
+
+            self._books.change(write)
+        except BaseException:
+            left.drop()
+            raise
+        self._replace_residual(kept)
+        self._leave(entry)
+        self._books.remove(entry.file)
+
+    def residual(self, rest: Rest) -> memoryview | None:
+        """Return the bytes of the residual of this run and schema, if there is one."""
+        kept = self._residual
+        if kept is None or (kept.run, kept.schema) != (rest.run, rest.schema):
+            return None
+        try:
+            view = self._books.read_residual(kept.file)
+        except OSError as error:
+            log.warning("error feedback begins anew: cannot read %s: %s", kept.file, words(error))
+            return None
+        if len(view) != rest.size:
+            log.warning("error feedback begins anew: %s has %d bytes", kept.file or "its row", len(view))
+            return None
+        return view
+
+    def keep(self, entry: Entry, record: Record) -> None:
+        """Remember an update's transfer, so that another process can go on with it.
+
+        Raises:
+            OSError: The disk is full, say.
+        """
+        self._books.change(lambda cursor: tables.put_transfer(cursor, entry.ordinal, record))
+        entry.record = record
+
+    def rename(self, entry: Entry, incarnation: bytes, sequence: int) -> None:
+        """Give an update another id and the last place: somebody else's content has its old one.
+
+        Raises:
+            StateError: It is not pending, or the disk is full.
         """
         if entry.state != "pending":
-            raise StateError(f"the update {entry.path} has no payload any more")
-        vector, exact = entry.content()
+            raise StateError(f"update {entry.head.sequence} has no payload any more")
         head = msgspec.structs.replace(entry.head, incarnation=incarnation, sequence=sequence)
-        parts = (bytes(vector[at : at + PIECE]) for at in range(0, len(vector), PIECE))
-        self.add(parts, exact, lambda: head)
-        self.settle(entry)
+        new = Entry(head, self._books.number(), entry.file, shown=entry.shown)
+        try:
+            self._books.change(lambda cursor: tables.put_name(cursor, entry.ordinal, new.ordinal, head))
+        except OSError as error:
+            raise StateError(
+                f"cannot rename update {entry.head.sequence} in {self._books.folder}: {words(error)}"
+            ) from None
+        self._leave(entry)
+        self._enter(new)
 
-    def _take(self, path: Path) -> None:
-        ordinal = int(path.stem)
-        whole = path.suffix == UPDATE
-        with path.open("rb") as file:
-            head, before = _read_head(file)
-        if before != (head.vector_bytes + head.exact_bytes if whole else 0):
-            raise MalformedError("its length is not what its head says")
-        self._next = max(self._next, ordinal + 1)
-        if not whole and any(entry.ordinal == ordinal for entry in self._entries):
-            return  # both are here after a crash between two steps: the whole one counts
-        entry = Entry(head, path, ordinal, "pending" if whole else "received")
-        self._entries = [e for e in self._entries if e.ordinal != ordinal] + [entry]
+    def _write(
+        self,
+        entry: Entry,
+        payload: Sheet,
+        kept: Residual | None,
+        left: Sheet | None,
+        mark: Mark | None,
+        cursor: tables.Cursor,
+    ) -> None:
+        tables.put_update(cursor, entry, payload.content)
+        if kept is not None or self._residual is not None:
+            tables.put_residual(cursor, kept, left and left.content)
+        if mark is not None:
+            tables.put_mark(cursor, mark)
 
+    def _enter(self, entry: Entry) -> None:
+        entry.read = lambda: self._books.read(entry.ordinal, entry.file)
+        with self._lock:
+            self._entries.append(entry)
 
-def _remove(path: Path) -> None:
-    """Delete a file if the disk lets us: what is left over is harmless."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
+    def _leave(self, entry: Entry) -> None:
+        entry.close()
+        entry.state = "gone"
+        with self._lock:
+            if entry in self._entries:
+                self._entries.remove(entry)
 
+    def _mark(self, entry: Entry, state: tables.State) -> None:
+        self._books.change(lambda cursor: tables.put_state(cursor, entry.ordinal, state))
+        entry.record = None
 
-def _write_head(file: BinaryIO, head: Head) -> None:
-    body = messages.encode(head)
-    file.write(body + len(body).to_bytes(8, "big"))
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _read_head(file: BinaryIO) -> tuple[Head, int]:
-    """Return the head at the end of a file, and how many bytes lie before it."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 8))
-    size = int.from_bytes(file.read(8), "big")
-    if not 0 < size <= min(end - 8, HEAD_LIMIT):
-        raise MalformedError("it has no head")
-    file.seek(end - 8 - size)
-    return messages.decode(file.read(size), Head, HEAD_LIMIT), end - 8 - size
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # other systems cannot open folders
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _replace_residual(self, kept: Residual | None) -> None:
+        old, self._residual = self._residual, kept
+        if old is not None:
+            self._books.remove(old.file)

@@ -25,19 +25,22 @@ class Sender:
 
     Args:
         sizes: Bytes of each chunk's sealed frame, at most; the window counts them.
+        sent: Send numbers up to this one may have been used by an earlier process: any chunk may be there
+            already, and none goes before a receipt says that it is missing.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], sent: int = 0) -> None:
         """Nothing is granted yet."""
         self._sizes = tuple(sizes)
-        self._last = [0] * len(sizes)  # send number of each chunk's last frame; 0: not sent
+        self._last = [sent] * len(sizes)  # send number of each chunk's last frame; 0: not sent
         self._arrived = bytearray(len(sizes))
-        self._ready = list(range(len(sizes)))  # a heap: lowest first, so that `upto` moves on
-        self._queued = bytearray(b"\1" * len(sizes))
+        # A heap: lowest first, so that `upto` moves on.
+        self._ready = [] if sent else list(range(len(sizes)))
+        self._queued = bytearray((b"\0" if sent else b"\1") * len(sizes))
         self._unanswered: deque[tuple[int, int]] = deque()  # (send number, bytes), oldest first
         self._bytes = 0
         self._window = 0
-        self.send = 0
+        self.send = sent
         """The last send number used."""
         self.seen = 0
         """The highest send number that the coordinator has echoed."""

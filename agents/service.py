@@ -26,6 +26,7 @@ from antiphon.agents.loading import check_trainer
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.settings import AgentIdentity, AgentSettings
+from antiphon.agents.shelf import Shelf
 from antiphon.agents.status import Counters, Reporter, status
 from antiphon.agents.trainer import Trainer
 from antiphon.agents.work import Work
@@ -48,7 +49,7 @@ class Agent:
         settings: How it behaves.
         identity: Who it is.
         trainer: What trains.
-        folder: The agent's folder; ``outbox/`` and ``trained.json`` are kept there.
+        folder: The agent's folder; ``state.db`` and ``outbox/`` are kept there.
         connect: Makes its connection.
         environment: Time, ids, chance, threads.
 
@@ -69,10 +70,17 @@ class Agent:
         check_id(identity.id)
         self._settings, self._identity = settings, identity
         self._trainer = check_trainer("the trainer", trainer)
-        self._folder, self._connect, self._environment = folder, connect, environment
+        self._connect, self._environment = connect, environment
         self.counters = Counters()
         """What it has done so far."""
-        self._outbox = Outbox(folder / "outbox", settings.limits.outbox, settings.limits.spare)
+        self._outbox = Outbox(
+            folder,
+            environment.disk,
+            federation=identity.federation,
+            agent=identity.id,
+            limit=settings.limits.outbox,
+            spare=settings.limits.spare,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = asyncio.Event()
         self._work: Work | None = None
@@ -98,8 +106,15 @@ class Agent:
             ConfigError: A person must change something: the trainer's model, the admission, the outbox.
         """
         self._loop = asyncio.get_running_loop()
-        for complaint in await self._environment.run(self._outbox.load):
-            log.warning("%s", complaint)
+        try:
+            for complaint in await self._environment.run(self._outbox.load):
+                log.warning("%s", complaint)
+            await self._connected()
+        finally:
+            await self._environment.run(self._outbox.close)
+
+    async def _connected(self) -> None:
+        """Take part over one connection, which lives as long as the agent."""
         identity = self._identity
         session = self._environment.token(8).hex()
         lost = status(identity.id, identity.federation, session, "lost", self._environment.now())
@@ -117,12 +132,12 @@ class Agent:
                 await _goodbye(line, reporter)
 
     async def _take_part(self, line: Line, reporter: Reporter) -> None:
-        announcements = Announcements(line, self._folder / "trained.json")
-        await self._environment.run(announcements.load)
+        announcements = Announcements(line, self._outbox.mark)
         keys = KeyRing(line)
         download = Download(line, announcements, keys)
         delivery = Delivery(line, self._outbox, announcements)
         outcomes = Outcomes(line, self._outbox, self.counters)
+        announcements.renewed = outcomes.renewed
         inbox = Inbox(
             line,
             announcements=announcements,
@@ -137,8 +152,9 @@ class Agent:
             self._trainer,
             announcements=announcements,
             download=download,
-            outbox=self._outbox,
-            outcomes=outcomes,
+            shelf=Shelf(
+                line, self._outbox, outcomes, announcements, self.counters, lambda: delivery.under_way
+            ),
             counters=self.counters,
             reporter=reporter,
         )

@@ -29,7 +29,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frame: Bytes = 16 << 20
     """Bytes of one sealed frame from the coordinator."""
     outbox: Bytes = 4 << 30
-    """Bytes of updates on disk that the coordinator has not got yet; then training waits."""
+    """Bytes of updates on disk; then the oldest on an old version goes, or training waits."""
     spare: Annotated[int, msgspec.Meta(ge=0)] = 64 << 20
     """Bytes that stay free on the outbox's disk."""
     backlog: int = 2
@@ -71,6 +71,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     encoding: Encoding = "lossless"
     """How Δ travels: ``lossless`` is the vector's own float32 or float64, ``int8`` is smallest."""
+    error_feedback: bool = True
+    """What a lossy encoding leaves out of one update goes into the next."""
     may_initialise: bool = False
     """Offer the trainer's own parameters as version 0 when the coordinator asks for one."""
     stay: bool = False

@@ -25,6 +25,7 @@ class Counters:
     sent: int = 0
     applied: int = 0
     rejected: int = 0
+    dropped: int = 0
     bytes_raw: int = 0
     train_seconds: float = 0.0
 
@@ -134,6 +135,7 @@ class Reporter:
             "updates_sent": counters.sent,
             "updates_applied": counters.applied,
             "updates_rejected": counters.rejected,
+            "updates_dropped": counters.dropped,
             "bytes_sent": line.bytes_sent,
             "bytes_raw": counters.bytes_raw,
             "train_seconds": round(counters.train_seconds, 6),

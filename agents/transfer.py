@@ -1,15 +1,15 @@
 """The frames of one transfer of one update: its offer and its chunks, sealed under a key of their own.
 
-Guarantees: chunks come from the bytes on disk, so that a frame that is sent again has the same content; the
-transfer's one-time key lives in memory alone. Another cut or another epoch key is another transfer. Making
-frames is CPU work: services call it through ``environment.run``.
+Guarantees: chunks come from the bytes on disk, so that a frame that is sent again has the same content, by
+another process of this agent too: its `Record` brings the same key and the same cut back. Another cut or
+another key is another transfer. Making frames is CPU work: services call it through ``environment.run``.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from antiphon.agents.outbox import Entry
+from antiphon.agents.entries import Entry, Record
 from antiphon.codecs import chunks, encodings, frames, messages, schema, sealing
 from antiphon.codecs.chunks import VECTOR, Cut
 from antiphon.codecs.errors import ConfigError
@@ -43,16 +43,16 @@ class Transfer:
     inline: tuple[bytes, ...]
     sizes: tuple[int, ...]
     metrics: Mapping[str, float]
+    record: Record
 
     @property
     def id(self) -> bytes:
         """The transfer id, 16 bytes."""
         return self.header.transfer
 
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest frame that a cut was planned for."""
-        return max(self.sizes, default=0)
+    def fits(self, limit: int) -> bool:
+        """Whether its frames have at most ``limit`` bytes."""
+        return not self.sizes or self.record.frame_limit <= limit or max(self.sizes) <= limit
 
     @property
     def offer_size(self) -> int:
@@ -106,11 +106,11 @@ def begin(
     largest: int,
     derive: Callable[[bytes, SecretKey, bytes], SymmetricKey],
 ) -> Transfer:
-    """Plan a transfer: inside its offer if it fits, otherwise in chunks.
+    """Go on with the update's transfer, or plan one: inside its offer if it fits, otherwise in chunks.
 
     Args:
         entry: The update.
-        header: From this agent, with the new transfer's id; kind and epoch are filled in.
+        header: From this agent, with the id of a new transfer; kind and epoch are filled in.
         announcement: Names the epoch key and the limits.
         largest: Bytes of the largest frame that the broker takes.
         derive: (transfer id, one-time key, epoch public key) -> the transfer's key.
@@ -121,24 +121,38 @@ def begin(
         SealError: The epoch key is none.
     """
     head = entry.head
-    limit = min(announcement.frame, largest)
+    limit, most = min(announcement.frame, largest), min(announcement.offer, largest)
     own = schema.decode(head.schema, len(head.schema))
-    cuts = chunks.plan(own, head.encoding, limit)
-    one_time = SecretKey.generate()
-    key = derive(header.transfer, one_time, announcement.epoch)
-    header = replace(header, key_id=sealing.epoch_id(announcement.epoch))
-    sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
-    transfer = Transfer(entry, own, key, header, one_time.public, cuts, (), sizes, head.metrics)
-    most = min(announcement.offer, largest)
-    transfer = _fitting(transfer, most)
+    if entry.record is not None:
+        # The coordinator keeps an epoch key as long as an upload uses it; if not, it says so.
+        known = _chunked(entry, own, header, entry.record, derive)
+        if known.fits(limit):
+            return _fitting(known, most)
+    record = Record(header.transfer, SecretKey.generate(), announcement.epoch, limit, 0)
+    transfer = _fitting(_chunked(entry, own, header, record, derive), most)
     # Floats rarely shrink to less than an eighth: what is larger is not worth trying.
-    if head.vector_bytes + head.exact_bytes <= 8 * most:
+    if head.size <= 8 * most:
         vector, exact = entry.content()
-        payloads = tuple(chunks.cut(own, head.encoding, vector, exact, cut) for cut in cuts)
+        payloads = tuple(chunks.cut(own, head.encoding, vector, exact, cut) for cut in transfer.cuts)
         small = replace(transfer, inline=payloads, sizes=())
         if small.offer_size <= most:
             return small
     return transfer
+
+
+def _chunked(
+    entry: Entry,
+    own: Schema,
+    header: Header,
+    record: Record,
+    derive: Callable[[bytes, SecretKey, bytes], SymmetricKey],
+) -> Transfer:
+    head = entry.head
+    cuts = chunks.plan(own, head.encoding, record.frame_limit)
+    key = derive(record.transfer, record.secret, record.epoch)
+    named = replace(header, transfer=record.transfer, key_id=sealing.epoch_id(record.epoch))
+    sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
+    return Transfer(entry, own, key, named, record.secret.public, cuts, (), sizes, head.metrics, record)
 
 
 def _fitting(transfer: Transfer, most: int) -> Transfer:

@@ -1,30 +1,27 @@
 """An agent's daily work: see a version, pull it, train on it, put the update into the outbox.
 
 Guarantees: at most one training per announced version, remembered on disk; the trainer gets the last model of
-a run that ends; a trainer or a disk that fails makes the agent pause, say so and try again, never end. What
-ends it is what a person must change (`ConfigError`).
+a run that ends; a trainer or a disk that fails makes the agent pause, say so and try again, never end; work
+that cannot be stored yet is not done again. What ends it is what a person must change (`ConfigError`).
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar, TypeVarTuple
 
-import numpy as np
-
-from antiphon.agents import training, update
+from antiphon.agents import training
 from antiphon.agents.announcements import Announcements
 from antiphon.agents.bell import ANNOUNCED, COURSE, OUTBOX
 from antiphon.agents.download import Download
 from antiphon.agents.line import Line
 from antiphon.agents.model import Model
-from antiphon.agents.outbox import Head, Outbox
-from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.pace import backoff
+from antiphon.agents.shelf import Shelf
 from antiphon.agents.status import Counters, Reporter
 from antiphon.agents.trainer import Trainer, TrainingContext, TrainingResult
 from antiphon.agents.training import Trained
 from antiphon.codecs.errors import PeerError, StateError, TrainerError
-from antiphon.codecs.messages import NO_DIGEST, Announcement
+from antiphon.codecs.messages import Announcement
 from antiphon.codecs.schema import Schema
 
 log = logging.getLogger("antiphon.agents")
@@ -43,16 +40,14 @@ class Work:
         *,
         announcements: Announcements,
         download: Download,
-        outbox: Outbox,
-        outcomes: Outcomes,
+        shelf: Shelf,
         counters: Counters,
         reporter: Reporter,
     ) -> None:
         """Nothing done yet."""
         self._line, self._trainer = line, trainer
         self._announcements, self._download = announcements, download
-        self._outbox, self._outcomes = outbox, outcomes
-        self._counters, self._reporter = counters, reporter
+        self._shelf, self._counters, self._reporter = shelf, counters, reporter
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
@@ -122,24 +117,17 @@ class Work:
             trouble = "the broker serves an old announcement"
         elif self._line.now < self._until:
             trouble = self._trouble
-        elif self._trained(version) or (version.transfer, version.digest) == self._unusable:
+        elif self._announcements.trained(version) or (version.transfer, version.digest) == self._unusable:
             pass
         elif version.number >= 0:
             task = "train" if self._line.now >= self._next else ""
         elif version.wanted == "initial" and self._line.settings.may_initialise:
             task = "initial"
-        if task in ("train", "initial") and (full := await self._full()):
-            task, trouble = "", full
+        if version is not None and task in ("train", "initial"):
+            trouble = await self._shelf.full(self._own, version)
+            task = "" if trouble else task
         self._tell(task, trouble)
         return task
-
-    def _trained(self, version: Announcement) -> bool:
-        """Whether there is an update on this version: a crash may have come before it was noted."""
-        place = (version.run, version.number, version.digest)
-        return self._announcements.trained(version) or any(
-            (entry.head.run, entry.head.base_number, entry.head.base) == place
-            for entry in self._outbox.entries
-        )
 
     def _tell(self, task: str, trouble: str) -> None:
         if trouble and trouble != self._trouble and self._line.now >= self._until:
@@ -150,17 +138,6 @@ class Work:
         elif not task:
             self._reporter.set("waiting")
 
-    async def _full(self) -> str:
-        """Return why another update would be one too many, or ``""``."""
-        limits = self._line.settings.limits
-        if len(self._outbox.pending) >= limits.backlog:
-            return f"outbox full: {limits.backlog} updates wait for the coordinator (limits.backlog)"
-        if self._own is None:
-            return ""
-        size = update.size(self._own, self._encoding(self._own))
-        reason = await self._line.environment.run(self._outbox.room, size)
-        return f"outbox full: {reason}" if reason else ""
-
     async def _round(self, version: Announcement) -> None:
         """Pull, train, store."""
         self._reporter.set("pulling")
@@ -168,7 +145,10 @@ class Work:
         if model is None:
             return
         log.info("version %d pulled", version.number)
+        new = self._own is None
         await self._agree(model)
+        if new and await self._shelf.full(self._own, version):
+            return  # how large an update is was not known before; the next look says what is wrong
         self._reporter.set("training")
         started = self._line.now
         self._next = started + self._line.settings.interval
@@ -219,38 +199,18 @@ class Work:
             self._agreed = model.schema.digest
 
     async def _store(self, version: Announcement, schema: Schema, trained: Trained, seconds: float) -> None:
-        id, initial = self._outcomes.next_id(), version.number < 0
-        head = Head(
-            run=version.run,
-            incarnation=id.incarnation,
-            sequence=id.sequence,
-            base=NO_DIGEST if initial else version.digest,
-            base_term=version.term,
-            base_number=version.number,
-            schema=b"",
-            digest=NO_DIGEST,
-            encoding=self._encoding(schema, initial=initial),
-            vector_bytes=0,
-            exact_bytes=0,
-            raw_bytes=0,
-            examples=int(trained.result.examples),
-            steps=int(trained.result.steps),
-            seconds=seconds,
-            metrics=dict(trained.metrics),
-        )
-        rng: np.random.Generator = self._line.environment.rng.spawn(1)[0]
-        run = self._line.environment.run
-        entry = await run(update.store, self._outbox, head, schema, trained.delta, trained.exact, rng)
-        self._counters.sent += 1
-        self._counters.bytes_raw += entry.head.raw_bytes
-        now = self._announcements.current
-        ended = now is None or now.run != version.run or now.state == "over"
-        # What belongs to a run that ended in the meantime is dropped by whoever follows its course.
-        self._line.bell.ring(OUTBOX | COURSE if ended else OUTBOX)
-        await run(self._announcements.remember, version)
-
-    def _encoding(self, schema: Schema, *, initial: bool = False) -> str:
-        return update.wire_encoding(self._line.settings.encoding, schema, initial=initial)
+        """Store an update; while the disk is full it stays in memory: it may be hours of work."""
+        while True:
+            try:
+                await self._shelf.put(version, schema, trained, seconds)
+                return
+            except StateError as error:
+                self._pause("disk trouble", str(error))
+            while self._line.now < self._until:
+                await self._line.bell.wait(self._until - self._line.now, COURSE)
+                now = self._announcements.current
+                if self._stopping or now is None or now.run != version.run or now.state == "over":
+                    return
 
     async def _in_trainer(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         def job() -> T:

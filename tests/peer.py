@@ -1,19 +1,22 @@
 """A scripted coordinator: speaks the protocol to one agent, keeps what it heard, and fails on command."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from trainers import Adder as Adder
+from trainers import Params as Params
+from trainers import model as model
 
 from antiphon.agents.service import Agent
 from antiphon.agents.settings import AgentIdentity, AgentSettings
-from antiphon.agents.trainer import Trainer, TrainingContext, TrainingResult
+from antiphon.agents.trainer import Trainer
 from antiphon.broker_config.connection import Connected, Message
+from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs import announcements, chunks, encodings, frames, messages, schema, sealing
 from antiphon.codecs.chunks import Assembly, UpdateDigest
@@ -36,36 +39,6 @@ from antiphon.simulation.memory_broker import MemoryBroker
 
 LIMIT = 1 << 24
 FEDERATION = "banks"
-Params = dict[str, NDArray[Any]]
-
-
-class Adder:
-    """A trainer that adds one to every float, and can be told to misbehave."""
-
-    def __init__(self, params: Mapping[str, NDArray[Any]]) -> None:
-        self.params: Params = dict(params)
-        self.trained: list[int] = []
-        self.hints: list[Mapping[str, float]] = []
-        self.failures = 0
-        self.spoil: Callable[[Params], None] | None = None
-
-    def get_model_params(self) -> Params:
-        return self.params
-
-    def update_model_params(self, params: Mapping[str, NDArray[Any]]) -> None:
-        self.params = dict(params)
-
-    def train_model(self, context: TrainingContext) -> TrainingResult:
-        if self.failures:
-            self.failures -= 1
-            raise ValueError("no data today")
-        self.trained.append(context.version)
-        self.hints.append(context.hints)
-        for value in self.params.values():
-            value += np.ones((), value.dtype)
-        if self.spoil:
-            self.spoil(self.params)
-        return TrainingResult(examples=10, metrics={"loss": 0.5})
 
 
 @dataclass
@@ -102,6 +75,8 @@ class Peer:
     note_runs: list[bytes] = field(default_factory=list[bytes])
     sends: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """(chunk index, send number) of every chunk frame, lost ones too."""
+    chunk_bytes: int = 0
+    """Bytes of all those frames."""
     updates: list[tuple[Offer, Params]] = field(default_factory=list[tuple[Offer, Params]])
 
     def __post_init__(self) -> None:
@@ -112,7 +87,8 @@ class Peer:
         )
         self.group = sealing.new_group_key()
         self.agent = SecretKey.generate()
-        self.run, self.started, self.term = b"r" * 16, EPOCH, 1
+        self.run: bytes = b"r" * 16
+        self.started, self.term = EPOCH, 1
         self.topics = Topics()
         self.counter = 0
         self.version = Announcement(
@@ -152,14 +128,17 @@ class Peer:
     def identity(self) -> AgentIdentity:
         return AgentIdentity("a1", FEDERATION, self.agent, self.static.public, self.signing.public)
 
-    def make_agent(self, trainer: Trainer, folder: Path, **settings: Any) -> Agent:
+    def make_agent(
+        self, trainer: Trainer, folder: Path, *, environment: Environment | None = None, **settings: Any
+    ) -> Agent:
+        """An agent of this federation; by default another process each time, on this machine's disk."""
         return Agent(
             msgspec.convert(settings, AgentSettings),
             self.identity,
             trainer,
             folder,
             self.broker.connect,
-            virtual_environment(party=f"agent {len(self.offers)} {self.counter}"),
+            environment or virtual_environment(party=f"agent {len(self.offers)} {self.counter}"),
         )
 
     async def __aenter__(self) -> Self:
@@ -302,6 +281,7 @@ class Peer:
                 upload = self.uploads[header.transfer]
                 send, chunk = messages.unpack(frames.open_frame(frame, upload.key))
                 self.sends.append((header.index, send))
+                self.chunk_bytes += len(payload)
                 if not self.loses(send):
                     await self._chunk(upload, header.index, send, chunk)
 
@@ -342,6 +322,8 @@ class Peer:
             return
         if offer.inline:
             upload.payloads = dict(enumerate(offer.inline))
+            await self._complete(upload)
+        elif upload.assembly.complete:  # it did not hear of it
             await self._complete(upload)
         else:
             await self._progress(upload, "granted")
@@ -429,11 +411,6 @@ class Running:
         self.agent.stop()
         async with asyncio.timeout(60):
             await asyncio.gather(self.task, return_exceptions=True)
-
-
-def model(size: int = 3, value: float = 0.0) -> Params:
-    """A small model: ``size`` float32 weights and a counter."""
-    return {"w": np.full(size, value, np.float32), "steps": np.array(7, np.int64)}
 
 
 def waits(receipt_type: str, **more: Any) -> Callable[[Upload], Receipt]:

@@ -117,3 +117,11 @@ def test_waits_of_no_length_one_after_the_other_do_not_make_a_storm_of_offers() 
     way.answered(granted(), 0.3)
     way.answered(receipt("wait"), 0.4)
     assert way.decide(0.4) == OfferNow(2)
+
+
+def test_a_transfer_from_before_a_restart_is_offered_with_a_send_number() -> None:
+    way = Flight([10] * 3, RoundTrip(), np.random.default_rng(0), 60.0, 0.0, sent=1024)
+    assert way.decide(0.0) == OfferNow(1025)
+    way.answered(receipt("granted", window=100, send=1025, missing=[[2, 1]], upto=3), 0.1)
+    assert way.decide(0.1) == Sent(2, 1026)
+    assert isinstance(way.decide(0.1), Rest)

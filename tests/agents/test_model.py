@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from peer import model
+from trainers import model
 
 from antiphon.agents.model import Building
 from antiphon.codecs import chunks, encodings, schema

@@ -1,207 +1,414 @@
 """Updates on disk: whole or not at all, bounded, found again after a crash."""
 
-import os
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from outboxes import LARGE, SMALL, closed, fresh, head, mark, put
 
-from antiphon.agents.outbox import Entry, Head, Outbox
+from antiphon.agents.entries import Record
+from antiphon.agents.outbox import Outbox, Rest
+from antiphon.broker_config.disk import Disk, RealDisk
 from antiphon.codecs.errors import StateError
+from antiphon.codecs.sealing import SecretKey
+from antiphon.simulation.disk import Crashed, MemoryDisk
+
+REST = Rest(b"r" * 16, b"s" * 32, 4)
 
 
-def head(sequence: int = 1, vector: int = 8, exact: int = 2) -> Head:
-    return Head(
-        run=bytes(16),
-        incarnation=b"i" * 16,
-        sequence=sequence,
-        base=b"b" * 32,
-        base_term=1,
-        base_number=4,
-        schema=b"schema",
-        digest=b"d" * 32,
-        encoding="float32",
-        vector_bytes=vector,
-        exact_bytes=exact,
-        raw_bytes=vector,
-        examples=10,
-        metrics={"loss": 0.5},
-    )
+@pytest.fixture(params=[RealDisk, MemoryDisk], ids=["real", "memory"])
+def disk(request: pytest.FixtureRequest) -> Disk:
+    return request.param()
 
 
-def fresh(folder: Path, limit: int = 1000) -> Outbox:
-    outbox = Outbox(folder, limit, 0)
-    assert outbox.load() == []
-    return outbox
+@pytest.mark.parametrize("vector", [SMALL, LARGE], ids=["row", "file"])
+def test_an_update_comes_back_after_a_restart(tmp_path: Path, disk: Disk, vector: bytes) -> None:
+    outbox = fresh(tmp_path, disk)
+    put(outbox, 1, vector)
+    put(outbox, 2, vector, mark=7)
+    outbox.close()
+    again = fresh(tmp_path, disk)
+    assert [entry.head for entry in again.pending] == [head(1, vector), head(2, vector)]
+    assert all(entry.shown for entry in again.pending)
+    content, exact = again.pending[0].content()
+    assert (bytes(content), exact) == (vector, b"ex")
+    assert again.mark == mark(7)
+    assert put(again, 3).ordinal > again.entries[1].ordinal
 
 
-def put(outbox: Outbox, sequence: int = 1) -> Entry:
-    return outbox.add([b"vect", b"or!!"], b"ex", lambda: head(sequence))
+def test_large_payloads_are_files_and_small_ones_are_not(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    small, large = put(outbox, 1), put(outbox, 2, LARGE)
+    assert disk.names(tmp_path / "outbox") == [large.file]
+    assert (small.file, small.light, large.light) == ("", True, False)
 
 
-def test_an_update_comes_back_after_a_restart(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path / "outbox")
-    put(outbox, 1)
-    put(outbox, 2)
-    again = fresh(tmp_path / "outbox")
-    assert [entry.head for entry in again.pending] == [head(1), head(2)]
-    vector, exact = again.pending[0].content()
-    assert (bytes(vector), exact) == (b"vector!!", b"ex")
-    assert put(again, 3).ordinal == 2
-
-
-def test_a_received_update_leaves_a_small_record(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
-    entry = put(outbox)
+def test_the_file_of_a_received_update_goes_and_its_record_stays(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE)
     entry.content()
     outbox.received(entry)
     outbox.received(entry)
-    assert (outbox.pending, outbox.entries) == ((), (entry,))
-    assert [path.suffix for path in tmp_path.iterdir()] == [".record"]
-    again = fresh(tmp_path)
-    assert [e.state for e in again.entries] == ["received"]
+    assert (outbox.pending, outbox.entries, entry.whole) == ((), (entry,), False)
+    assert disk.names(tmp_path / "outbox") == []
+    outbox.close()
+    again = fresh(tmp_path, disk)
+    assert [(e.state, e.whole) for e in again.entries] == [("received", False)]
     again.settle(again.entries[0])
-    assert list(tmp_path.iterdir()) == []
-    assert fresh(tmp_path).entries == ()
+    again.close()
+    assert fresh(tmp_path, disk).entries == ()
 
 
-def test_settling_twice_is_harmless(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
+def test_what_error_feedback_may_want_back_stays_when_it_is_received(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    outbox.received(put(outbox, 1, LARGE, fed=True))
+    outbox.close()
+    (entry,) = fresh(tmp_path, disk).entries
+    assert (entry.state, entry.whole) == ("received", True)
+    assert bytes(entry.content()[0]) == LARGE
+
+
+def test_a_small_update_that_was_received_is_offered_again_after_a_restart(
+    tmp_path: Path, disk: Disk
+) -> None:
+    outbox = fresh(tmp_path, disk)
     entry = put(outbox)
-    outbox.settle(entry)
-    outbox.settle(entry)
-    assert entry.state == "gone"
-
-
-def test_a_crash_between_record_and_removal_offers_the_whole_update_again(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
-    entry = put(outbox)
-    whole = entry.path.read_bytes()
     outbox.received(entry)
-    (tmp_path / "000000000000.update").write_bytes(whole)
-    assert [e.state for e in fresh(tmp_path).entries] == ["pending"]
+    assert (entry.state, outbox.pending) == ("received", ())
+    outbox.close()
+    assert len(fresh(tmp_path, disk).pending) == 1
 
 
-def test_a_write_cut_short_by_a_crash_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "000000000007.new").write_bytes(b"half")
-    fresh(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+def test_an_update_that_the_coordinator_lost_is_pending_again_if_it_is_whole(
+    tmp_path: Path, disk: Disk
+) -> None:
+    outbox = fresh(tmp_path, disk)
+    kept, dropped = put(outbox, 1, LARGE, fed=True), put(outbox, 2, LARGE)
+    assert not outbox.again(kept)  # it was never received
+    for entry in (kept, dropped):
+        outbox.received(entry)
+    assert (outbox.again(kept), outbox.again(dropped)) == (True, False)
+    outbox.close()
+    assert [entry.head.sequence for entry in fresh(tmp_path, disk).pending] == [1]
 
 
-@pytest.mark.parametrize("damage", [b"", b"xy", b"\0" * 20, b"abc" + (2**40).to_bytes(8, "big")])
-def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, damage: bytes) -> None:
-    (tmp_path / "000000000000.update").write_bytes(damage)
-    (tmp_path / "notes.txt").write_text("hello")
-    (complaint,) = Outbox(tmp_path, 100, 0).load()
-    assert "000000000000.update" in complaint
-    assert (tmp_path / "000000000000.update").exists()
+def test_small_updates_that_are_settled_go_with_the_next_transaction(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    first = put(outbox, 1)
+    before = disk.operations
+    outbox.received(first)
+    outbox.settle(first)
+    outbox.settle(first)
+    assert (disk.operations, first.state, outbox.entries) == (before, "gone", ())
+    put(outbox, 2)
+    disk.fence()
+    assert [entry.head.sequence for entry in fresh(tmp_path, disk).entries] == [2]
 
 
-def test_a_truncated_vector_is_not_offered(tmp_path: Path) -> None:
-    entry = put(fresh(tmp_path))
-    entry.path.write_bytes(entry.path.read_bytes()[3:])
-    assert len(Outbox(tmp_path, 100, 0).load()) == 1
+def test_closing_writes_down_what_was_settled(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    outbox.settle(put(outbox))
+    outbox.close()
+    outbox.close()
+    assert fresh(tmp_path, disk).entries == ()
 
 
-def test_a_file_damaged_while_running_is_a_clear_error(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
-    first, second = put(outbox), put(outbox)
-    first.path.write_bytes(b"short")
-    second.path.unlink()
+def test_a_closed_outbox_says_so(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    outbox.close()
+    with pytest.raises(StateError, match="closed"):
+        put(outbox)
+    assert disk.names(tmp_path / "outbox") == []
+
+
+def test_a_file_damaged_while_running_is_a_clear_error(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    first, second = put(outbox, 1, LARGE), put(outbox, 2, LARGE)
+    disk.cut(tmp_path / "outbox" / first.file, 3)
+    disk.remove(tmp_path / "outbox" / second.file)
     for entry in (first, second):
-        with pytest.raises(StateError, match=r"\.update"):
+        with pytest.raises(StateError, match=r"cannot read update .*\.payload"):
             entry.content()
 
 
-def test_the_bound_in_bytes_counts_what_is_pending(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path, limit=15)
-    assert outbox.room(10) == ""
-    entry = put(outbox)
-    assert "limits.outbox" in outbox.room(10)
+def test_the_bound_in_bytes_counts_what_is_here(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk, limit=100_000)
+    assert outbox.over(20_000) == ""
+    entry = put(outbox, 1, LARGE)
+    assert outbox.over(30_000) == ""
+    assert "limits.outbox" in outbox.over(40_000)
+    assert "more than limits.outbox" in outbox.over(100_001)
     outbox.received(entry)
-    assert outbox.room(10) == ""
+    assert outbox.over(40_000) == ""
+
+
+def test_a_copy_of_what_was_received_can_go(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk, limit=100_000)
+    for entry in (put(outbox, 1, LARGE, fed=True), put(outbox, 2, fed=True)):
+        outbox.received(entry)
+        outbox.shed(entry)
+    assert outbox.over(99_999) == ""
+    outbox.close()
+    assert [(e.state, e.whole) for e in fresh(tmp_path, disk).entries] == [("received", False)] * 2
 
 
 def test_a_disk_without_room_is_told_apart(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path, 10**30, 10**25)
-    assert "bytes free" in outbox.room(10)
+    disk = MemoryDisk()
+    outbox = closed(tmp_path, disk, spare=900)
+    outbox.load()
+    disk.capacity = disk.used + 1000
+    assert outbox.room(50) == ""
+    assert "1000 bytes free: an update needs 1100" in outbox.room(200)
 
 
-def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
+def test_a_disk_that_does_not_answer_has_no_room(tmp_path: Path) -> None:
+    assert "cannot use" in closed(tmp_path / "nowhere").room(1)
 
-    def full() -> Iterator[bytes]:
-        yield b"vect"
-        raise OSError(28, "No space left on device")
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+
+    def full() -> Iterator[tuple[bytes, memoryview]]:
+        yield LARGE, memoryview(b"e")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(StateError, match="space"):
-        outbox.add(full(), b"", head)
+        outbox.add(full(), b"", head, size=len(LARGE), rest=REST)
     with pytest.raises(ZeroDivisionError):
-        outbox.add([b""], b"", lambda: head(1 // 0))
-    assert list(tmp_path.iterdir()) == []
+        outbox.add([(LARGE, memoryview(b""))], b"", lambda: head(1 // 0), size=len(LARGE))
+    assert disk.names(tmp_path / "outbox") == []
     assert outbox.entries == ()
+
+
+@pytest.mark.parametrize("vector", [SMALL, LARGE], ids=["row", "file"])
+def test_a_full_disk_changes_nothing(tmp_path: Path, vector: bytes) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    put(outbox, 1, LARGE, mark=4)
+    disk.full = True
+    with pytest.raises(StateError, match="No space left"):
+        put(outbox, 2, vector, mark=5)
+    disk.full = False
+    put(outbox, 3, vector)
+    outbox.close()
+    again = fresh(tmp_path, disk)
+    assert [entry.head.sequence for entry in again.pending] == [1, 3]
+    assert again.mark == mark(4)
+
+
+def test_what_a_full_disk_does_not_let_us_note_is_found_out_again(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    first, second, third = put(outbox, 1, LARGE), put(outbox, 2, LARGE), put(outbox, 3, LARGE, fed=True)
+    outbox.received(third)
+    disk.full = True
+    outbox.received(first)
+    outbox.settle(second)
+    assert outbox.again(third)
+    assert (first.state, outbox.entries) == ("received", (first, third))
+    disk.fence()
+    disk.full = False
+    states = [(entry.head.sequence, entry.state) for entry in fresh(tmp_path, disk).entries]
+    assert states == [(1, "pending"), (2, "pending"), (3, "received")]
+
+
+def test_what_could_not_be_removed_goes_when_there_is_room_again(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE)
+    disk.full = True
+    outbox.settle(entry)
+    disk.full = False
+    put(outbox, 2)
+    assert disk.names(tmp_path / "outbox") == []
+    outbox.close()
+    assert len(fresh(tmp_path, disk).entries) == 1
 
 
 def test_a_folder_that_cannot_be_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    with pytest.raises(StateError, match="cannot use"):
+        closed(tmp_path / "file").load()
+    (tmp_path / "outbox").write_text("")
     with pytest.raises(StateError, match="cannot use the outbox"):
-        Outbox(tmp_path / "file" / "outbox", 1, 0).load()
+        closed(tmp_path).load()
 
 
-def test_an_update_can_take_another_id(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
-    old = put(outbox)
+@pytest.mark.parametrize("vector", [SMALL, LARGE], ids=["row", "file"])
+def test_an_update_can_take_another_id_and_the_last_place(tmp_path: Path, disk: Disk, vector: bytes) -> None:
+    outbox = fresh(tmp_path, disk)
+    old, other = put(outbox, 1, vector), put(outbox, 2)
+    outbox.keep(old, Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024))
     outbox.rename(old, b"j" * 16, 9)
-    (entry,) = fresh(tmp_path).entries
-    assert (entry.id.incarnation, entry.id.sequence) == (b"j" * 16, 9)
-    assert bytes(entry.content()[0]) == b"vector!!"
-    assert not entry.head.initial
-    outbox.received(outbox.entries[0])
+    outbox.close()
+    assert old.state == "gone"
+    again = fresh(tmp_path, disk)
+    assert [entry.id.sequence for entry in again.entries] == [other.id.sequence, 9]
+    entry = again.entries[1]
+    assert (entry.id.incarnation, entry.record) == (b"j" * 16, None)
+    assert bytes(entry.content()[0]) == vector
+    again.received(entry)
     with pytest.raises(StateError, match="no payload"):
-        outbox.rename(outbox.entries[0], b"k" * 16, 1)
+        again.rename(entry, b"k" * 16, 1)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_record_that_cannot_be_written_keeps_the_update(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
+def test_a_full_disk_keeps_the_old_id(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
     entry = put(outbox)
-    tmp_path.chmod(0o500)
-    outbox.received(entry)
-    tmp_path.chmod(0o700)
-    assert entry.state == "received"
-    assert entry.path.suffix == ".update"
+    disk.full = True
+    with pytest.raises(StateError, match="cannot rename"):
+        outbox.rename(entry, b"j" * 16, 9)
+    assert outbox.pending == (entry,)
 
 
-def test_two_updates_written_at_the_same_time_get_files_of_their_own(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
+def test_two_updates_written_at_the_same_time_get_files_of_their_own(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
 
-    def parts() -> Iterator[bytes]:
-        yield b"v" * 4
-        put(outbox, 2)  # as a thread that renames another update does
-        yield b"v" * 4
+    def parts() -> Iterator[tuple[bytes, memoryview]]:
+        yield LARGE, memoryview(b"")
+        put(outbox, 2, LARGE)  # as another thread does
 
-    outbox.add(parts(), b"ex", lambda: head(1))
-    again = fresh(tmp_path)
+    outbox.add(parts(), b"ex", lambda: head(1, LARGE), size=len(LARGE) + 2)
+    outbox.close()
+    again = fresh(tmp_path, disk)
     assert sorted(entry.head.sequence for entry in again.entries) == [1, 2]
+    assert all(bytes(entry.content()[0]) == LARGE for entry in again.entries)
 
 
-def test_an_update_whose_file_cannot_be_removed_is_settled_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_transfer_comes_back_with_its_update_and_goes_with_it(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE)
+    record = Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024)
+    outbox.keep(entry, record)
+    outbox.close()
+    again = fresh(tmp_path, disk)
+    assert again.entries[0].record == record
+    assert "***" in repr(record.secret)
+    again.received(again.entries[0])
+    again.close()
+    assert fresh(tmp_path, disk).entries[0].record is None
+
+
+def test_no_trace_of_a_transfers_key_stays_on_the_disk(tmp_path: Path) -> None:
+    outbox = fresh(tmp_path)
+    entry = put(outbox, 1, LARGE)
+    secret = SecretKey.generate()
+    outbox.keep(entry, Record(b"t" * 16, secret, b"e" * 32, 5000, 1024))
+    outbox.settle(entry)
+    outbox.close()
+    assert all(secret.export() not in path.read_bytes() for path in tmp_path.glob("state.db*"))
+
+
+def test_the_residual_is_replaced_with_the_update_it_belongs_to(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+
+    def add(sequence: int, left: bytes, rest: Rest | None) -> None:
+        outbox.add([(SMALL, memoryview(left))], b"ex", lambda: head(sequence), size=10, rest=rest)
+
+    add(1, b"1111", REST)
+    add(2, b"2222", REST)
+    assert outbox.residual(REST) == b"2222"
+    outbox.close()
+    outbox = fresh(tmp_path, disk)
+    assert outbox.residual(REST) == b"2222"
+    assert outbox.residual(Rest(b"x" * 16, REST.schema, 4)) is None
+    assert outbox.residual(Rest(REST.run, b"x" * 32, 4)) is None
+    assert outbox.residual(Rest(REST.run, REST.schema, 5)) is None
+    large = Rest(REST.run, REST.schema, len(LARGE))
+    add(3, LARGE, large)
+    first = disk.names(tmp_path / "outbox")
+    add(4, LARGE[::-1], large)
+    second = disk.names(tmp_path / "outbox")
+    assert (len(first), len(second), first == second) == (1, 1, False)
+    disk.remove(tmp_path / "outbox" / second[0])
+    assert outbox.residual(large) is None
+    add(5, b"", None)  # no feedback any more
+    outbox.close()
+    assert fresh(tmp_path, disk).residual(REST) is None
+
+
+def test_residual_and_update_change_places_in_one_transaction(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE, fed=True)
+    disk.full = True
+    with pytest.raises(OSError, match="space"):
+        outbox.take_back(entry, [memoryview(LARGE)], Rest(REST.run, REST.schema, len(LARGE)))
+    disk.full = False
+    assert outbox.pending == (entry,)
+    outbox.take_back(entry, [memoryview(b"back")], REST)
+    disk.fence()
+    again = fresh(tmp_path, disk)
+    assert (again.entries, again.residual(REST)) == ((), memoryview(b"back"))
+    assert disk.names(tmp_path / "outbox") == []
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["crash", "power cut"])
+@pytest.mark.parametrize("change", ["add", "received", "settle", "take back", "rename", "keep"])
+def test_a_crash_between_any_two_disk_operations_leaves_all_of_a_change_or_nothing(
+    tmp_path: Path, change: str, power: bool
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(30, "Read-only file system")
+    def do(outbox: Outbox) -> None:
+        entry, large = outbox.entries[0], Rest(REST.run, REST.schema, len(LARGE))
+        match change:
+            case "add":
+                parts = [(LARGE, memoryview(LARGE))]
+                outbox.add(
+                    parts, b"ex", lambda: head(2, LARGE), size=len(LARGE) + 2, rest=large, mark=mark(9)
+                )
+            case "received":
+                outbox.received(entry)
+            case "settle":
+                outbox.settle(entry)
+            case "take back":
+                outbox.take_back(entry, [memoryview(LARGE)], large)
+            case "rename":
+                outbox.rename(entry, b"j" * 16, 9)
+            case _:
+                outbox.keep(entry, Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024))
 
-    outbox = fresh(tmp_path)
-    entry = put(outbox)
-    monkeypatch.setattr(Path, "unlink", refuse)
-    outbox.received(entry)
-    outbox.settle(entry)
-    assert outbox.entries == ()
+    def state(outbox: Outbox) -> tuple[object, ...]:
+        kept = outbox.residual(Rest(REST.run, REST.schema, len(LARGE)))
+        whole = [(e.id, e.state, e.whole, e.record is None) for e in outbox.entries]
+        for entry in outbox.entries:
+            assert not entry.whole or bytes(entry.content()[0]) == LARGE
+        return whole, kept is None, outbox.mark
+
+    def staged(seed: int) -> tuple[MemoryDisk, Outbox]:
+        disk = MemoryDisk(seed)
+        outbox = fresh(tmp_path, disk)
+        put(outbox, 1, LARGE, mark=4)
+        outbox.close()
+        return disk, fresh(tmp_path, disk.mount())
+
+    def live(outbox: Outbox) -> None:
+        do(outbox)
+        outbox.close()
+
+    disk, outbox = staged(0)
+    before, first = state(outbox), disk.operations
+    live(outbox)
+    last = disk.operations
+    after = state(fresh(tmp_path, disk))
+    assert before != after
+    assert last > first
+    seen: list[bool] = []
+    for operation in range(first + 1, last + 1):
+        disk, outbox = staged(operation)
+        disk.trip(operation, crash(disk, power))
+        with pytest.raises(Crashed):
+            live(outbox)
+        again = fresh(tmp_path, disk)
+        assert state(again) in (before, after), f"operation {operation} of {first} to {last}"
+        seen.append(state(again) == after)
+        named = {entry.file for entry in again.entries} - {""}
+        assert len(disk.names(tmp_path / "outbox")) == len(named) + (not state(again)[1])
+    assert seen == sorted(seen)  # once it is done, it stays done
+    assert not seen[0]
 
 
-def test_an_update_that_was_settled_can_be_given_up(tmp_path: Path) -> None:
-    outbox = fresh(tmp_path)
-    entry = put(outbox)
-    outbox.settle(entry)
-    outbox.give_up(entry)
-    assert (entry.state, outbox.entries) == ("gone", ())
+def crash(disk: MemoryDisk, power: bool) -> Callable[[], None]:
+    return lambda: disk.fence(power)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.agents.sender import Sender
+from antiphon.agents.sender import Sender, Sent
 
 
 class Receiver:
@@ -133,3 +133,27 @@ def test_runs_that_overlap_are_walked_once() -> None:
         pass
     sender.answered(3, [[0, 2]] * 20_000 + [[2, 1]], 3, 3)
     assert [s.index for s in iter(sender.take, None)] == [0, 1, 2]
+
+
+def test_another_process_sends_only_what_a_receipt_says_is_missing() -> None:
+    sender = Sender([10] * 6, sent=1024)
+    sender.answered(
+        1000, [[0, 6]], 6, 100
+    )  # what an earlier process asked: nothing is known of its last frames
+    assert sender.take() is None
+    assert sender.probe() == 1025
+    sender.answered(1025, [[1, 1], [3, 1]], 4, 100)  # the list stops at chunk 4
+    assert sender.take() == Sent(1, 1026)
+    assert sender.take() == Sent(3, 1027)
+    assert sender.take() is None
+    sender.answered(1027, [[4, 2]], 6, 100)
+    assert sender.take() == Sent(4, 1028)
+
+
+def test_what_all_arrived_before_a_restart_is_not_sent_again() -> None:
+    sender = Sender([10] * 3, sent=5)
+    sender.answered(6, [], 3, 100)
+    sender.probe()
+    sender.answered(6, [], 3, 100)
+    assert sender.take() is None
+    assert sender.complete

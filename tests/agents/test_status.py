@@ -3,9 +3,12 @@
 import asyncio
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
-from peer import Peer
+from peer import Peer, Running
+from scenes import said
+from trainers import Adder, model
 
 from antiphon.agents.line import Line
 from antiphon.agents.settings import AgentSettings
@@ -59,3 +62,41 @@ def test_numbers_and_activity_are_each_told_every_second_while_both_change_all_t
     assert all(
         later - sooner > 0.9 for sooner, later in zip(told["status/a1"], told["status/a1"][1:], strict=False)
     )
+
+
+def test_status_that_somebody_else_left_is_put_right(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            async with Running(peer.make_agent(Adder(model()), tmp_path)):
+                await asyncio.sleep(5)
+                for payload in (b'{"state": "lost"}', b"[]", b"not json"):
+                    await peer.connection.publish("status/a1", payload, retain=True)
+                    await asyncio.sleep(3)
+                    assert said(peer)["state"] == "online"
+                peer.broker.kill("a1")
+                assert said(peer)["state"] == "lost"
+                await asyncio.sleep(20)
+                assert said(peer)["state"] == "online"
+            assert said(peer)["state"] == "offline"
+            metrics = json.loads(peer.broker.retained["metrics/a1"])
+            assert metrics["version_trained"] == -1
+
+    clock.run(story)
+
+
+@pytest.mark.parametrize("topic", ["status/a1", "status/coordinator"])
+def test_brackets_in_brackets_on_a_status_topic_do_not_end_the_agent(tmp_path: Path, topic: str) -> None:
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(Adder(model()), tmp_path)
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.applied == 1)
+                for size in (50_000, 200_000):
+                    await peer.connection.publish(topic, b"[" * size, retain=True)
+                await asyncio.sleep(10)
+                assert said(peer)["state"] == "online"
+                await peer.publish(model(value=1.0), 1)
+                await peer.until(lambda: agent.counters.applied == 2)
+
+    clock.run(story)

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from peer import Adder, Params, model
+from trainers import Adder, Params, model
 
 from antiphon.agents import training
 from antiphon.agents.model import Model

@@ -1,56 +1,165 @@
-"""From Δ to an update on disk."""
+"""From Δ to an update on disk, with and without error feedback."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from outboxes import blank, fresh, mark
 
 from antiphon.agents import update
-from antiphon.agents.outbox import Head, Outbox
+from antiphon.agents.entries import Entry
+from antiphon.agents.outbox import Outbox
 from antiphon.agents.settings import Encoding
 from antiphon.codecs import encodings, schema
 from antiphon.codecs.chunks import UpdateDigest
+from antiphon.codecs.schema import Schema
+from antiphon.simulation.disk import MemoryDisk
+
+RUN = b"r" * 16
 
 
-def head(encoding: str) -> Head:
-    return Head(
-        run=bytes(16),
-        incarnation=b"i" * 16,
-        sequence=1,
-        base=b"b" * 32,
-        base_term=1,
-        base_number=4,
-        schema=b"",
-        digest=bytes(32),
-        encoding=encoding,
-        vector_bytes=0,
-        exact_bytes=0,
-        raw_bytes=0,
-        examples=10,
-    )
-
-
-@pytest.mark.parametrize("encoding", ["float32", "int8"])
-def test_what_is_on_disk_is_what_the_digest_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
+@pytest.fixture(autouse=True)
+def small_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "SLAB", 2048)
-    params = {"w": np.zeros(5000, np.float32), "n": np.array(3, np.int64)}
-    own = schema.infer(params)
-    delta, exact = np.random.default_rng(1).normal(size=5000).astype(np.float32), bytes(8)
-    outbox = Outbox(tmp_path, 1 << 20, 0)
-    outbox.load()
-    entry = update.store(outbox, head(encoding), own, delta, exact, np.random.default_rng(2))
+
+
+def own(size: int = 5000) -> Schema:
+    params = {"w": np.zeros(size, np.float32), "n": np.array(3, np.int64)}
+    return schema.infer({**params, "x.running_mean": np.zeros(100, np.float32)})
+
+
+def noise(size: int, seed: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(size=size).astype(np.float32)
+
+
+def store(outbox: Outbox, delta: NDArray[np.float32], encoding: str = "float16", **more: object) -> Entry:
+    named = own(len(delta) - 100)
+    head = blank(encoding, **more)
+    return update.store(outbox, head, named, delta, bytes(8), np.random.default_rng(2), feedback=True)
+
+
+def sent(entry: Entry) -> NDArray[np.float32]:
+    vector, _ = entry.content()
+    return encodings.decode(vector, entry.head.encoding, entry.head.raw_bytes // 4, "float32")
+
+
+def kept(outbox: Outbox, size: int = 5000) -> NDArray[np.float32] | None:
+    view = outbox.residual(update.rest_of(RUN, own(size)))
+    return None if view is None else np.frombuffer(view, np.float32)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("encoding", ["float32", "int8"])
+def test_what_is_on_disk_is_what_the_digest_names(tmp_path: Path, encoding: str, feedback: bool) -> None:
+    delta, exact = noise(5100), bytes(8)
+    outbox = fresh(tmp_path)
+    chance = np.random.default_rng(2)
+    entry = update.store(
+        outbox, blank(encoding), own(), delta, exact, chance, mark=mark(5), feedback=feedback
+    )
     vector, section = entry.content()
     assert (entry.head.vector_bytes, entry.head.exact_bytes) == (len(vector), len(section))
-    assert len(vector) + len(section) == update.size(own, encoding)
-    assert entry.head.raw_bytes == 20_000
-    digest = UpdateDigest(own.digest, b"b" * 32, encoding)
+    assert len(vector) + len(section) == update.size(own(), encoding)
+    assert entry.head.raw_bytes == 20_400
+    assert entry.head.fed == (feedback and encoding == "int8")
+    digest = UpdateDigest(own().digest, b"b" * 32, encoding)
     digest.update(vector)
     digest.update(section)
     assert entry.head.digest == digest.digest()
-    found = encodings.decode(vector, encoding, 5000, "float32")
+    found = encodings.decode(vector, encoding, 5100, "float32")
     np.testing.assert_allclose(found, delta, atol=0.05 if encoding == "int8" else 0)
+    outbox.close()
+    assert fresh(tmp_path).mark == mark(5)
+
+
+@pytest.mark.parametrize("size", [5000, 50_000], ids=["row", "file"])
+def test_what_is_left_out_goes_with_the_next_update_also_after_a_restart(tmp_path: Path, size: int) -> None:
+    outbox = fresh(tmp_path)
+    first, second = noise(size + 100, 1), noise(size + 100, 2)
+    one = sent(store(outbox, first, sequence=1))
+    rest = kept(outbox, size)
+    assert rest is not None
+    np.testing.assert_array_equal(rest[:size], (first - one)[:size])
+    np.testing.assert_array_equal(rest[size:], 0)  # a running mean
+    outbox.close()
+    outbox = fresh(tmp_path)
+    two = sent(store(outbox, second, sequence=2))
+    np.testing.assert_array_equal(two, (second + rest).astype(np.float16).astype(np.float32))
+    after = kept(outbox, size)
+    assert after is not None
+    np.testing.assert_array_equal(after[:size], (second + rest - two)[:size])
+    assert len(list((tmp_path / "outbox").iterdir())) == (0 if size == 5000 else 3)
+
+
+@pytest.mark.parametrize("size", [5000, 50_000], ids=["row", "file"])
+def test_an_update_that_did_not_count_is_in_the_residual_whole(tmp_path: Path, size: int) -> None:
+    outbox = fresh(tmp_path)
+    first, second = noise(size + 100, 1), noise(size + 100, 2)
+    one = store(outbox, first, sequence=1)
+    content = sent(one)
+    two = store(outbox, second, sequence=2)
+    before = kept(outbox, size)
+    assert before is not None
+    outbox.received(one)
+    update.take_back(outbox, one)
+    outbox.close()
+    outbox = fresh(tmp_path)
+    after = kept(outbox, size)
+    assert after is not None
+    np.testing.assert_array_equal(after[:size], (before + content)[:size])
+    np.testing.assert_array_equal(after[size:], 0)
+    assert [entry.id for entry in outbox.entries] == [two.id]
+
+
+def test_the_residual_belongs_to_its_run_and_schema(tmp_path: Path) -> None:
+    outbox = fresh(tmp_path)
+    entry = store(outbox, noise(5100), sequence=1)
+    other = store(outbox, noise(5100, 2), sequence=2, run=b"s" * 16)
+    np.testing.assert_array_equal(sent(other), noise(5100, 2).astype(np.float16).astype(np.float32))
+    assert kept(outbox) is None
+    update.take_back(outbox, entry)
+    rest = kept(outbox)
+    assert rest is not None
+    np.testing.assert_array_equal(rest[:5000], noise(5100).astype(np.float16)[:5000])
+    smaller = store(outbox, noise(3100, 3), sequence=3)
+    np.testing.assert_array_equal(sent(smaller), noise(3100, 3).astype(np.float16).astype(np.float32))
+
+
+def test_without_loss_or_feedback_there_is_no_residual(tmp_path: Path) -> None:
+    outbox, chance = fresh(tmp_path), np.random.default_rng(2)
+    store(outbox, noise(5100), sequence=1)
+    store(outbox, noise(5100), "float32", sequence=2)
+    assert kept(outbox) is None
+    store(outbox, noise(5100), sequence=3)
+    entry = update.store(outbox, blank("int8", sequence=4), own(), noise(5100), bytes(8), chance)
+    assert kept(outbox) is None
+    update.take_back(outbox, entry)
+    assert kept(outbox) is None
+    assert entry not in outbox.entries
+
+
+def test_what_cannot_be_taken_back_any_more_is_just_forgotten(tmp_path: Path) -> None:
+    outbox = fresh(tmp_path)
+    entry = store(outbox, noise(50_100), sequence=1)
+    outbox.received(entry)
+    outbox.shed(entry)
+    before = kept(outbox, 50_000)
+    update.take_back(outbox, entry)
+    np.testing.assert_array_equal(kept(outbox, 50_000), before)
+    assert outbox.entries == ()
+
+
+def test_a_full_disk_takes_nothing_back_and_loses_nothing(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    entry = store(outbox, noise(50_100), sequence=1)
+    disk.full = True
+    with pytest.raises(OSError, match="space"):
+        update.take_back(outbox, entry)
+    disk.full = False
+    update.take_back(outbox, entry)
+    np.testing.assert_array_equal(kept(outbox, 50_000)[:50_000], noise(50_100)[:50_000])  # pyright: ignore
 
 
 @pytest.mark.parametrize(
@@ -66,5 +175,5 @@ def test_what_is_on_disk_is_what_the_digest_names(
     ],
 )
 def test_encoding_on_the_wire(wanted: Encoding, dtype: type[np.floating], initial: bool, found: str) -> None:
-    own = schema.infer({"w": np.zeros(3, dtype)})
-    assert update.wire_encoding(wanted, own, initial=initial) == found
+    named = schema.infer({"w": np.zeros(3, dtype)})
+    assert update.wire_encoding(wanted, named, initial=initial) == found

@@ -1,0 +1,138 @@
+"""The outbox's database and files as one: changes are transactions, and files follow the rows.
+
+Guarantees: a file is removed only after the transaction that took its name out of the rows; what was settled
+without haste goes with the next transaction, whatever that is for. Thread-safe. Everything here blocks.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from antiphon.agents import tables
+from antiphon.agents.recovery import Found, recover
+from antiphon.agents.sheets import Sheet
+from antiphon.agents.store import Store
+from antiphon.broker_config.disk import Disk
+from antiphon.codecs.errors import StateError
+
+
+class Books:
+    """See the module.
+
+    Args:
+        folder: The agent's; ``state.db`` and ``outbox/`` are made in it.
+        disk: Where that is.
+        federation: With ``agent``, whose it is.
+        agent: The agent's id.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, federation: str, agent: str) -> None:
+        """Nothing is open yet."""
+        self.folder, self.disk = folder / "outbox", disk
+        self._path, self._owner = folder / "state.db", (federation, agent)
+        self._store: Store | None = None
+        self._settled: dict[int, str] = {}  # ordinal -> file of updates whose rows are still there
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def open(self) -> Found:
+        """Open the database and return what earlier processes left.
+
+        Raises:
+            StateError: It is damaged or foreign, or the folder cannot be used.
+        """
+        self.close()
+        self._store = Store(self._path, self.disk, *self._owner)
+        try:
+            found = recover(self._store, self.disk, self.folder)
+        except OSError as error:
+            raise StateError(f"cannot use the outbox {self.folder}: {words(error)}") from None
+        self._next = found.next
+        return found
+
+    def close(self) -> None:
+        """Write down what has waited for the next transaction, and close the database."""
+        if self._store is None:
+            return
+        if self._settled:
+            with suppress(OSError, StateError):  # what stays behind is asked about once more
+                self.change(lambda cursor: None)
+        self._store.close()
+        self._store = None
+
+    def change(self, write: Callable[[tables.Cursor], object]) -> None:
+        """Make one transaction of ``write`` and of everything that was settled before; durable then.
+
+        Raises:
+            OSError: The disk is full, say; nothing has changed.
+        """
+        with self._lock:
+            settled = dict(self._settled)
+        with self._open().transaction() as cursor:
+            for ordinal in settled:
+                tables.drop_update(cursor, ordinal)
+            write(cursor)
+        for ordinal, file in settled.items():
+            self.remove(file)
+            with self._lock:
+                self._settled.pop(ordinal, None)
+
+    def settle(self, ordinal: int, file: str, *, soon: bool) -> None:
+        """Remove an update's row and file; ``soon``: now, if the disk lets us, not with the next change."""
+        with self._lock:
+            self._settled[ordinal] = file
+        if soon:
+            with suppress(OSError):
+                self.change(lambda cursor: None)
+
+    def number(self) -> int:
+        """Return a number that nothing here has had."""
+        with self._lock:
+            number, self._next = self._next, self._next + 1
+        return number
+
+    def sheet(self, ordinal: int, kind: str, size: int) -> Sheet:
+        """Return a sheet to be written."""
+        return Sheet(self.disk, self.folder / f"{ordinal:012d}{kind}", size)
+
+    def read(self, ordinal: int, file: str) -> memoryview:
+        """Return the payload of an update; nothing if it has none.
+
+        Raises:
+            OSError: The file is gone, say.
+        """
+        if file:
+            return self.disk.map(self.folder / file)
+        return _blob(self._open().rows("SELECT content FROM updates WHERE ordinal = ?", (ordinal,)))
+
+    def read_residual(self, file: str) -> memoryview:
+        """Return the bytes of the residual.
+
+        Raises:
+            OSError: The file is gone, say.
+        """
+        if file:
+            return self.disk.map(self.folder / file)
+        return _blob(self._open().rows("SELECT content FROM residual"))
+
+    def remove(self, file: str) -> None:
+        """Delete a file that no row names any more; what stays goes at the next start."""
+        if file:
+            with suppress(OSError):
+                self.disk.remove(self.folder / file)
+
+    def _open(self) -> Store:
+        if self._store is None:
+            raise StateError(f"the outbox {self.folder} is closed")
+        return self._store
+
+
+def words(error: OSError) -> str:
+    """Return what the operating system says, without the file."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _blob(rows: list[tuple[bytes | None]]) -> memoryview:
+    return memoryview((rows[0][0] if rows else None) or b"")
