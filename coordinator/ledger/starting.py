@@ -7,6 +7,7 @@ files that no row names are removed only then.
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from antiphon.broker_config.database import Database
 from antiphon.broker_config.disk import Closing, Disk
@@ -100,32 +101,35 @@ def begin_anew(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float,
 
 def _check_bare(layout: Layout, disk: Disk) -> None:
     """Refuse files without the ledger that names them: to begin a run would delete them."""
-    for folder in (layout.checkpoints, layout.spool):
-        if names := disk.names(folder):
-            raise StateError(
-                f"{layout.database} is missing, although {folder / names[0]} is there: {tables.REMEDY}"
-            )
+    if files := _orphans(layout, disk):
+        raise StateError(f"{layout.database} is missing, although {files[0]} is there: {tables.REMEDY}")
 
 
 def _past(layout: Layout, disk: Disk, sync: bool, now: float) -> _Past | None:
     """Read what the next run must know; None if there was no run. A damaged ledger tells nothing."""
+    damaged = _Past(f"damaged-{int(now)}")
     if disk.size(layout.database) is None:
-        there = [*disk.names(layout.spool), *disk.names(layout.checkpoints)]
-        return _Past(f"damaged-{int(now)}") if there else None
+        return damaged if _orphans(layout, disk) else None
     try:
         database = disk.database(layout.database, sync=sync)
     except StateError:
-        return _Past(f"damaged-{int(now)}")
+        return damaged
     try:
         if tables.is_empty(database):
-            return None
+            return damaged if _orphans(layout, disk) else None
         tables.check(database, layout.database, thorough=False)
         ((run, term),) = database.rows("SELECT run, term FROM run")
         return _Past(run.hex(), term, Recovery(layout, disk, database).slots())
     except (StateError, ValueError):  # ValueError: not one row
-        return _Past(f"damaged-{int(now)}")
+        return damaged
     finally:
         database.close()
+
+
+def _orphans(layout: Layout, disk: Disk) -> list[Path]:
+    """Files of a run, if there are any."""
+    folders = (layout.checkpoints, layout.spool)
+    return [folder / name for folder in folders for name in disk.names(folder)]
 
 
 def _open(

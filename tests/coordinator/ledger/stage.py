@@ -52,7 +52,7 @@ SMALL: dict[str, Any] = {
     "n": np.array([4, 5]),
     "bn.running_var": np.zeros(9, np.float32),
 }
-LARGE: dict[str, Any] = {"w": np.zeros(40_000, np.float32), "n": np.array([1])}
+LARGE: dict[str, Any] = {"w": np.zeros(20_000, np.float32), "n": np.array([1])}
 
 
 def token(size: int) -> bytes:
@@ -209,12 +209,15 @@ class Stage:
             return self._first()
         batch = list({each.update.agent: each for each in reversed(self.waiting)}.values())[::-1]
         assert self.step is not None
-        arrivals = [each.arrival for each in batch]
-        scalars = plan(self.rule, self.state, arrivals, self.number, max(2, len(batch)), self.now)
+        scalars = self.planned(batch)
         merged = merging.merge(self.rule, scalars, self.model, self.step, batch, self.bases(batch), self.at)
         assert isinstance(merged, Merged), merged
         self.state = scalars.state
         return self.commit(merged.model, merged.step, batch, scalars)
+
+    def planned(self, batch: Sequence[Accepted]) -> Plan:
+        arrivals = [each.arrival for each in batch]
+        return plan(self.rule, self.state, arrivals, self.number, max(2, len(batch)), self.now)
 
     def bases(self, batch: Sequence[Accepted]) -> list[npt.NDArray[Any]] | None:
         if not isinstance(self.rule.anchor, Current):
