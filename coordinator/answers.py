@@ -26,26 +26,31 @@ class Answers:
         """Nothing is being checked."""
         self._ledger, self._commits, self._receipts = ledger, commits, receipts
         self._events = events
-        self._checking: dict[tuple[str, UpdateId], int] = {}
+        self._checking: dict[str, dict[UpdateId, int]] = {}
         self._last: dict[str, tuple[bytes, UpdateId, bytes]] = {}
 
     def checking(self, update: Update) -> None:
         """A complete update is being checked, and then written down."""
         self._last[update.agent] = (update.transfer, update.id, update.offer.digest)
-        self._checking[(update.agent, update.id)] = update.chunks
+        self._check(update.agent, update.id, update.chunks)
+
+    def _check(self, agent: str, id: UpdateId, chunks: int) -> None:
+        self._checking.setdefault(agent, {})[id] = chunks
 
     def checked(self, agent: str, id: UpdateId) -> None:
         """The ledger has what became of an update, or it was given back to its agent."""
-        self._checking.pop((agent, id), None)
+        mine = self._checking.get(agent, {})
+        mine.pop(id, None)
+        if not mine:
+            self._checking.pop(agent, None)
 
     def count(self, agent: str) -> int:
         """How many updates of an agent are being checked."""
-        return sum(name == agent for name, _ in self._checking)
+        return len(self._checking.get(agent, ()))
 
     def known(self, peer: Peer, id: UpdateId, digest: bytes, transfer: bytes = b"") -> bool:
         """Answer about an update that is settled, received, or being checked; False if it is none of that."""
-        if (peer.id, id) in self._checking:
-            count = self._checking[(peer.id, id)]
+        if (count := self._checking.get(peer.id, {}).get(id)) is not None:
             word = receipt("progress", id, digest=digest, transfer=transfer, upto=count, send=ALL_SENT)
         elif (found := self._ledger.outcome(peer.id, id)) is not None:
             word = outcome_receipt(id, found, digest, transfer)
@@ -65,7 +70,7 @@ class Answers:
         """Settle an update that never waited against its agent, and say so. ``type``: refused or rejected."""
         id = UpdateId(offer.incarnation, offer.sequence)
         outcome = Outcome(type, offer.digest, -1, error.reason, error.detail)
-        self._checking[(peer.id, id)] = offer.chunks
+        self._check(peer.id, id, offer.chunks)
 
         def done() -> None:
             self.checked(peer.id, id)
