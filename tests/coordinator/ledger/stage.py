@@ -122,6 +122,11 @@ class Stage:
         self.go_on(found)
         return found
 
+    def open_again(self) -> Recovered:
+        """Stop and start."""
+        self.ledger.close()
+        return self.open()
+
     def arguments(self, run: bytes = b"") -> tuple[Owner, float, Callable[[int], bytes]]:
         """What `Ledger.open` and `Ledger.new_run` take."""
         return OWNER, self.now, (lambda size: run) if run else token

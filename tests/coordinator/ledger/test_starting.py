@@ -370,7 +370,7 @@ def flip(*path: str) -> Callable[[Stage], None]:
         (sql("UPDATE versions SET rule = ?", b"\x81\xa4wrong"), "version 1 cannot be read"),
         (sql("UPDATE contents SET content = ?", b"\x91\x01"), "an update that waits cannot be read"),
         (sql("UPDATE checkpoints SET digest = ?", bytes(32)), "does not hold its newest version"),
-        (sql("UPDATE checkpoints SET size = 5"), "160.* bytes instead of 5|bytes long instead of 5"),
+        (sql("UPDATE checkpoints SET size = 5"), "bytes instead of 5"),
         (remove("ledger.db"), "ledger.db is missing, although .*checkpoints/0"),
         (remove("checkpoints", "1.safetensors"), "1.safetensors, version 1 of this run, is missing.*backup"),
         (remove("checkpoints", "0.safetensors"), "0.safetensors, a version of this run, is missing"),
