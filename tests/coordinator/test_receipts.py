@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from antiphon.codecs import frames, messages
 from antiphon.codecs.messages import Receipt, UpdateId
 from antiphon.codecs.sealing import SecretKey, SigningKey
 from antiphon.coordinator.keys import Identity, meet
 from antiphon.coordinator.receipts import SHARE, Newest, Receipts, receipt
 from antiphon.simulation.clock import run
+from antiphon.simulation.faults import Faults
 from antiphon.simulation.memory_broker import MemoryBroker
 
 IDENTITY = Identity("f", SecretKey.generate(), SigningKey.generate())
@@ -124,3 +127,38 @@ def test_agent_that_asks_without_end_crowds_nobody_out() -> None:
         broker.start()
 
     assert [word.sequence for word in told(story, most=2000)] == [1]
+
+
+def test_word_that_was_under_way_when_the_line_broke_is_said_again_unless_there_is_a_newer_one() -> None:
+    async def story(receipts: Receipts, broker: MemoryBroker) -> None:
+        receipts.put(PEER, receipt("received", update(1)))
+        receipts.put(PEER, receipt("received", update(2)))
+        receipts.put(PEER, receipt("granted", update(3), window=5))
+        await asyncio.sleep(0.0005)  # the broker has none of them
+        broker.cut("coordinator")
+        receipts.put(PEER, receipt("applied", update(2), version=4))
+
+    assert sorted((word.sequence, word.type) for word in told(story)) == [(1, "received"), (2, "applied")]
+
+
+def test_word_that_the_broker_refuses_is_counted_and_left() -> None:
+    async def story(receipts: Receipts, broker: MemoryBroker) -> None:
+        broker.faults = Faults(refuse=1.0)
+        receipts.put(PEER, receipt("received", update(1)))
+        await asyncio.sleep(1.0)
+        assert (receipts.waiting, receipts.dropped) == (0, 1)
+        broker.faults = Faults()
+        receipts.put(PEER, receipt("received", update(2)))
+
+    assert [word.sequence for word in told(story)] == [2]
+
+
+def test_drain_does_not_wait_longer_than_it_is_told() -> None:
+    async def story(receipts: Receipts, broker: MemoryBroker) -> None:
+        broker.half_open("coordinator")
+        receipts.put(PEER, receipt("received", update(1)))
+        begin = asyncio.get_running_loop().time()
+        await receipts.drain(2.0)
+        assert asyncio.get_running_loop().time() - begin == pytest.approx(2.0)
+
+    told(story)

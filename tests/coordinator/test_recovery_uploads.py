@@ -146,10 +146,11 @@ def test_epoch_key_turns_and_is_announced_while_the_service_runs(monkeypatch: py
         async with staged(stage(initial={"w": np.zeros(60, np.float32)})) as house:
             peer = await house.join("a")
             await peer.until_version(0)
-            first = peer.announcement.epoch
+            first, group, term = peer.announcement.epoch, peer.announcement.key, peer.announcement.term
             house.restart()
             await asyncio.sleep(60.0)
-            assert peer.announcement.epoch == first
+            assert peer.announcement.term > term
+            assert (peer.announcement.epoch, peer.announcement.key) == (first, group)
             await asyncio.sleep(epochs.LIFE)
             second = peer.announcement.epoch
             assert second != first
