@@ -145,14 +145,14 @@ class Session:
         while True:
             await self._new.wait()
             self._new.clear()
-            self._seen_current = False
+            self._seen_current, announcing = False, self._announcing
             if not await self._subscribe():
                 continue
             self._ready.set()
             await self._hooks.connected()
             await asyncio.sleep(LOOK)
             self._looked.set()
-            if self._announcing and not self._seen_current:
+            if announcing and not self._seen_current:  # what lay there before our first is for `look`
                 self._wrong_announcement = True
 
     async def _subscribe(self) -> bool:

@@ -40,10 +40,11 @@ class Stage:
         chunks: The update chunks that the broker took, by agent: (index, bytes), in order.
         totals: How many the agent's last transfer has.
         slow: Seconds that a job of that name takes, ``commit`` for instance.
+        ahead: Seconds by which the wall clock of the next process is wrong.
     """
 
     settings: CoordinatorSettings
-    initial: Mapping[str, Any] = field(default_factory=lambda: SMALL)
+    initial: Mapping[str, Any] | None = field(default_factory=lambda: SMALL)
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     disk: MemoryDisk = field(default_factory=MemoryDisk)
     identity: Identity = field(
@@ -57,6 +58,11 @@ class Stage:
     slow: dict[str, float] = field(default_factory=dict[str, float])
     news: asyncio.Event = field(default_factory=asyncio.Event)
     lives: int = 0
+    ahead: float = 0.0
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.identity.prefix)
 
     def __post_init__(self) -> None:
         self.broker.tap = self._hear
@@ -74,10 +80,11 @@ class Stage:
         self.events.append(event)
         self.news.set()
 
-    def start(self) -> None:
-        """Start a process of the coordinator."""
+    def start(self, **more: Any) -> None:
+        """Start a process of the coordinator; ``more``: as for `Coordinator`."""
         self.lives += 1
         self.party = Party(COORDINATOR, self.disk)
+        self.party.jump(self.ahead)
         environment = self.party.environment(life=self.lives)
 
         async def run(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -93,6 +100,7 @@ class Stage:
             self.broker.connect,
             replace(environment, run=run),
             listen=self._listen,
+            **more,
         )
         self.task: asyncio.Task[Summary] = self.party.run(self.coordinator.run())
 
@@ -122,10 +130,10 @@ class Stage:
                 self.news.clear()
                 await self.news.wait()
 
-    async def join(self, id: str) -> Peer:
-        """Bring a scripted agent to the broker."""
+    async def join(self, id: str, **more: Any) -> Peer:
+        """Bring a scripted agent to the broker; ``more``: as for `RosterEntry`."""
         secret = SecretKey.generate()
-        self.roster[id] = RosterEntry(id, secret.public)
+        self.roster[id] = RosterEntry(id, secret.public, **more)
         peer = Peer(id, self.identity, self.broker.connect(id, None), secret)
         await peer.connection.__aenter__()
         self.tasks.append(asyncio.create_task(peer.run(), name=f"peer-{id}"))
