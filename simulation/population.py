@@ -152,7 +152,8 @@ class Population(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         seed: Decides every draw.
         preset: The algorithm that runs unless others are named.
         aggregation: What differs from it, as in ``coordinator.toml``.
-        compare: The same for other presets, by name, when they are named.
+        compare: Settings of other algorithms by name, for when they are named: as ``aggregation``, and the
+            ``preset`` that they differ from, which is the name itself unless it is said.
         limits: The coordinator's, as in ``coordinator.toml``.
         end: Likewise, but for the bounds that are in `RunSettings`.
         hints: Likewise.
@@ -189,6 +190,8 @@ class Population(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         for key, instead in (("max_versions", "run.versions"), ("time_budget", "run.seconds")):
             if getattr(self.end, key):
                 raise ConfigError(f"end.{key}: in a population this bound is called {instead}")
+        if self.preset in self.compare:
+            raise ConfigError(f"compare.{self.preset} is the preset itself: set [aggregation]")
         for preset in (self.preset, *self.compare):
             self.settings(preset)
 
@@ -198,19 +201,35 @@ class Population(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return tuple(id for each in self.classes for id in each.ids)
 
     def settings(self, preset: str) -> CoordinatorSettings:
-        """Return the coordinator's settings for one algorithm: the population's own, or one to compare.
+        """Return the coordinator's settings for an algorithm: the population's own, or one to compare.
 
         Raises:
             ConfigError: No such preset, or settings that do not go with it.
         """
-        overrides = self.aggregation if preset == self.preset else self.compare.get(preset, {})
+        overrides = dict(self.aggregation if preset == self.preset else self.compare.get(preset, {}))
+        base = overrides.pop("preset", preset)
         end = msgspec.structs.replace(self.end, max_versions=self.run.versions, time_budget=self.run.seconds)
         settings = CoordinatorSettings(
-            preset=preset, aggregation=overrides, limits=self.limits, end=end, hints=self.hints
+            preset=base, aggregation=overrides, limits=self.limits, end=end, hints=self.hints
         )
         settings.check()
-        build_rule(preset, overrides)
+        build_rule(base, overrides)
         return settings
+
+    def check(self, presets: tuple[str, ...]) -> None:
+        """Refuse names of algorithms that are none, and one that is named twice.
+
+        Raises:
+            ConfigError: Names it and the nearest known.
+        """
+        known = [*PRESETS, *(name for name in self.compare if name not in PRESETS)]
+        for number, preset in enumerate(presets):
+            if preset not in known:
+                near = get_close_matches(preset, known, 1, 0.0)[0]
+                raise ConfigError(f"--preset {preset}: there is none; the nearest known is {near!r}")
+            if preset in presets[:number]:
+                raise ConfigError(f"--preset {preset} is named twice")
+            self.settings(preset)
 
 
 def shipped() -> Mapping[str, str]:
@@ -245,17 +264,3 @@ def open_population(name: str) -> tuple[Population, Path]:
         raise ConfigError(f"no population {name!r} comes with Antiphon; {hint} A file's name ends in .toml")
     with as_file(files("antiphon.simulation").joinpath("populations", f"{name}.toml")) as path:
         return load(path, Population), Path()
-
-
-def check_presets(presets: tuple[str, ...]) -> None:
-    """Refuse names that are no preset, and one that is named twice.
-
-    Raises:
-        ConfigError: Names it and the nearest known.
-    """
-    for number, preset in enumerate(presets):
-        if preset not in PRESETS:
-            near = get_close_matches(preset, PRESETS, 1, 0.0)[0]
-            raise ConfigError(f"--preset {preset}: there is none; the nearest known is {near!r}")
-        if preset in presets[:number]:
-            raise ConfigError(f"--preset {preset} is named twice")

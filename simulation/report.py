@@ -27,7 +27,9 @@ def introduce(console: Console, population: Population, name: str, held_out: int
     }
     _say(console, f"{name}: {len(population.ids)} agents, seed {population.seed}")
     for each in population.classes:
-        _say(console, f"  {_describe(each)}")
+        _say(console, f"  {each.agents} x {each.name}: {each.pace} a training")
+        if special := _special(each):
+            _say(console, f"    {', '.join(special)}")
     _say(
         console,
         f"  {population.model.dataset}, {population.model.trainer}, dealt out {split[data.partition]}; "
@@ -35,8 +37,8 @@ def introduce(console: Console, population: Population, name: str, held_out: int
     )
 
 
-def _describe(each: SpeedClass) -> str:
-    parts = [f"{each.agents} {each.name}: {each.pace} a training"]
+def _special(each: SpeedClass) -> list[str]:
+    parts: list[str] = []
     if each.factor is not None:
         parts.append(f"each agent's times {each.factor}".removesuffix(" s"))
     if each.dropout:
@@ -46,7 +48,7 @@ def _describe(each: SpeedClass) -> str:
         parts.append(f"leave at {each.leaves:g} s")
     if each.labels:
         parts.append(f"alone with {', '.join(each.labels)}")
-    return ", ".join(parts)
+    return parts
 
 
 def report(console: Console, population: Population, results: Sequence[Result]) -> None:

@@ -24,7 +24,10 @@ def simulate(
     ] = "",
     preset: Annotated[
         list[str] | None,
-        typer.Option(help="Run this algorithm; may be repeated to compare.", show_default=False),
+        typer.Option(
+            help="Run this algorithm, or this one of the file's [compare]; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -50,7 +53,7 @@ def simulate(
     from antiphon.demo.table import console as make_console
     from antiphon.simulation import report, results
     from antiphon.simulation.learning import prepare
-    from antiphon.simulation.population import check_presets, open_population, shipped
+    from antiphon.simulation.population import open_population, shipped
     from antiphon.simulation.study import study
 
     console = make_console()
@@ -62,7 +65,7 @@ def simulate(
     if seed is not None:
         people = msgspec.structs.replace(people, seed=seed)
     presets = tuple(preset or (people.preset,))
-    check_presets(presets)
+    people.check(presets)
     _check_outputs(plot, json_file)
     logging.getLogger("antiphon").addHandler(logging.NullHandler())  # what agents say would fill the screen
     name = Path(population).stem

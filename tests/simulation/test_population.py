@@ -11,7 +11,6 @@ from antiphon.simulation.delays import Law
 from antiphon.simulation.population import (
     Population,
     SpeedClass,
-    check_presets,
     open_population,
     shipped,
 )
@@ -90,6 +89,12 @@ def test_every_shipped_population_reads_and_says_what_it_is() -> None:
         assert population.run.targets, "a table without targets says nothing about time"
 
 
+def test_example_reads() -> None:
+    population, _ = open_population(str(Path(__file__).parents[2] / "examples" / "population.toml"))
+    population.check(("fedbuff", "fair", "fedasync"))
+    assert [each.name for each in population.classes] == ["ward", "laptop", "hospital"]
+
+
 def test_shipped_populations_have_the_delays_of_their_papers() -> None:
     fadas, fedbuff, weighted = (open_population(name)[0] for name in ("fadas", "fedbuff", "fedstaleweight"))
 
@@ -112,11 +117,24 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_presets_are_checked_before_anything_runs() -> None:
-    check_presets(("fedbuff", "fedasync"))
+    population = small(compare={"fair": {"preset": "fedbuff", "fairness": "inverse-rate"}})
+    population.check(("fedbuff", "fedasync", "fair"))
     with pytest.raises(ConfigError, match="--preset fedbuf: there is none; the nearest known is 'fedbuff'"):
-        check_presets(("fedasync", "fedbuf"))
+        population.check(("fedasync", "fedbuf"))
+    with pytest.raises(ConfigError, match="--preset fai: there is none; the nearest known is 'fair'"):
+        population.check(("fai",))
     with pytest.raises(ConfigError, match="--preset fedbuff is named twice"):
-        check_presets(("fedbuff", "fedasync", "fedbuff"))
+        population.check(("fedbuff", "fedasync", "fedbuff"))
+
+
+def test_same_preset_may_be_compared_with_itself_under_another_name() -> None:
+    population = small(compare={"fair": {"preset": "fedbuff", "fairness": "inverse-rate"}})
+    fair = population.settings("fair")
+    assert (fair.preset, fair.aggregation) == ("fedbuff", {"fairness": "inverse-rate"})
+    with pytest.raises(ConfigError, match=r"compare\.fedbuff is the preset itself: set \[aggregation\]"):
+        small(compare={"fedbuff": {"k": 3}})
+    with pytest.raises(ConfigError, match="unknown preset 'fair'"):
+        small(compare={"fair": {"k": 3}})
 
 
 def test_overrides_are_those_of_the_preset_that_runs() -> None:

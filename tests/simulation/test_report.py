@@ -75,7 +75,7 @@ def described(**more: Any) -> str:
 def test_introduction_says_who_takes_part() -> None:
     lines = printed(report.introduce, small(), "two-speeds", 30)
     assert lines[0] == "two-speeds: 5 agents, seed 3"
-    assert lines[1:3] == ["  3 fast: uniform 1 to 2 s a training", "  2 slow: 8 s a training"]
+    assert lines[1:3] == ["  3 x fast: uniform 1 to 2 s a training", "  2 x slow: 8 s a training"]
     assert lines[3] == "  rows.npz, logistic, dealt out evenly; accuracy on 30 held-out rows"
 
 
