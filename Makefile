@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+KILLS ?= 20
+VICTIM ?= all
+AGENTS ?= 3
+SEED ?= 0
 SEEDS ?= 0-299
 
 EXTRAS_demo := embedded,plots,sklearn
@@ -12,7 +16,7 @@ EXTRAS_check := $(EXTRAS_test),check
 # mosquitto lives in /usr/sbin, which is not on an ordinary user's PATH; .venv may hold an unpacked one
 export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/sbin:/usr/sbin
 
-.PHONY: help demo demo-figures test torture check format clean
+.PHONY: help demo demo-figures test torture kills check format clean
 .DELETE_ON_ERROR:
 
 help: ## say what there is
@@ -29,6 +33,9 @@ test: $(VENV)/.ready-test $(VENV)/.broker ## every test, with the branch coverag
 
 torture: $(VENV)/.ready-test ## federations in bad weather, every invariant checked (SEEDS=0-2999)
 	$(BIN)/python -m antiphon.simulation.torture --seeds $(SEEDS)
+
+kills: $(VENV)/.ready-test $(VENV)/.broker ## real processes killed at random (KILLS=200 VICTIM=coordinator AGENTS=8 SEED=0)
+	$(BIN)/python tests/kills.py --kills $(KILLS) --victim $(VICTIM) --agents $(AGENTS) --seed $(SEED)
 
 check: $(VENV)/.ready-check ## format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
