@@ -15,7 +15,9 @@ from antiphon.coordinator import models
 from antiphon.coordinator.aggregation.anchor import Current
 from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.keys import Identity
+from antiphon.coordinator.ledger.layout import Layout
 from antiphon.coordinator.ledger.ledger import Ledger
+from antiphon.coordinator.ledger.reading import Newest, metadata
 from antiphon.coordinator.ledger.records import Owner, Recovered, Retention
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.settings import CoordinatorSettings
@@ -37,7 +39,7 @@ def make_ledger(settings: CoordinatorSettings, rule: Rule, folder: Path, disk: D
 
 def is_empty(folder: Path, disk: Disk) -> bool:
     """Whether there is no ledger yet, so that a run can only begin."""
-    return disk.size(folder / "ledger.db") is None
+    return disk.size(Layout(folder).database) is None
 
 
 def begin(ledger: Ledger, identity: Identity, environment: Environment, new_run: bool) -> Recovered:
@@ -83,7 +85,7 @@ def first_model(
 
 def model_file(folder: Path) -> Path:
     """Where the newest version is left when the service ends."""
-    return folder / "model.safetensors"
+    return Layout(folder).model
 
 
 def leave_model(folder: Path, model: Model, ledger: Ledger, disk: Disk, sync: bool) -> None:
@@ -92,11 +94,5 @@ def leave_model(folder: Path, model: Model, ledger: Ledger, disk: Disk, sync: bo
     Raises:
         StateError: The disk is full or the folder cannot be written.
     """
-    about = {
-        "version": str(model.number),
-        "digest": model.digest.hex(),
-        "run": ledger.run.hex(),
-        "term": str(ledger.term),
-        models.ROLES_KEY: models.roles_as_json(model.schema),
-    }
+    about = metadata(Newest(model, ledger.run, ledger.term))
     models.write(model_file(folder), model, about, sync=sync, disk=disk)

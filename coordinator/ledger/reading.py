@@ -30,12 +30,16 @@ class Newest:
 
 
 def folder_of(path: Path, disk: Disk) -> Path:
-    """Return the folder of a ledger: a state folder, the federation's around it, or one below ``runs/``.
+    """Return the folder of a ledger.
+
+    Args:
+        path: A state folder, the federation's around it, one below ``runs/``, or the ledger itself.
+        disk: What it lies on.
 
     Raises:
         StateError: There is none.
     """
-    for folder in (path, path / "state"):
+    for folder in (path, path / "state", *([path.parent] if path.name == Layout(path).database.name else [])):
         if disk.size(Layout(folder).database):
             return folder
     raise StateError(f"there is no ledger in {path}: the coordinator makes one when it starts")
@@ -96,14 +100,3 @@ def metadata(version: Newest) -> dict[str, str]:
         "term": str(version.term),
         models.ROLES_KEY: models.roles_as_json(version.model.schema),
     }
-
-
-def write_model(folder: Path, disk: Disk, version: Newest, *, sync: bool) -> Path:
-    """Write a version as ``model.safetensors`` into a state folder, for people; returns where. Disk work.
-
-    Raises:
-        StateError: The disk is full, for instance.
-    """
-    path = Layout(folder).model
-    models.write(path, version.model, metadata(version), sync=sync, disk=disk)
-    return path

@@ -7,7 +7,7 @@ import pytest
 from antiphon.broker_config.disk import RealDisk
 from antiphon.codecs.errors import StateError
 from antiphon.coordinator import models
-from antiphon.coordinator.ledger.reading import folder_of, newest, reading, write_model
+from antiphon.coordinator.ledger.reading import folder_of, metadata, newest, reading
 from tests.coordinator.ledger.stage import FOLDER, LARGE, Stage
 
 
@@ -40,7 +40,8 @@ def test_block_sees_one_state_whatever_is_committed_meanwhile() -> None:
 def test_folder_is_found_by_the_federations_or_its_own_path() -> None:
     stage = Stage()
     stage.open()
-    assert folder_of(FOLDER, stage.disk) == folder_of(FOLDER.parent, stage.disk) == FOLDER
+    for path in (FOLDER, FOLDER.parent, FOLDER / "ledger.db"):
+        assert folder_of(path, stage.disk) == FOLDER
     with pytest.raises(StateError, match="there is no ledger in /elsewhere"):
         folder_of(Path("/elsewhere"), stage.disk)
     with pytest.raises(StateError, match="no first version"):
@@ -52,14 +53,15 @@ def test_model_file_says_what_it_is(tmp_path: Path) -> None:
     stage.open()
     stage.begin()
     stage.rounds(1)
-    path = write_model(tmp_path / "state", stage.disk, newest(tmp_path / "state", stage.disk), sync=True)
+    found = newest(tmp_path / "state", stage.disk)
     stage.ledger.close()
-    assert path == tmp_path / "state" / "model.safetensors"
+    path = tmp_path / "model.safetensors"
+    models.write(path, found.model, metadata(found), sync=True)
     about = models.metadata_of(path)
     assert stage.model is not None
     assert about["digest"] == stage.model.digest.hex()
     assert (about["version"], about["run"]) == ("1", stage.ledger.run.hex())
     assert models.roles_of(path) == {"bn.running_var": "variance", "n": "keep", "w": "weight"}
     wanted = stage.schema.unpack(stage.model.vector, stage.model.exact)
-    found = models.load(path)
-    assert all((found[name] == wanted[name]).all() for name in wanted)
+    loaded = models.load(path)
+    assert all((loaded[name] == wanted[name]).all() for name in wanted)
