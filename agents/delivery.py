@@ -64,7 +64,10 @@ class Delivery:
     async def run(self) -> None:
         """Deliver what is in the outbox, as long as the agent lives."""
         while True:
-            announcement = await self._announcements.refresh() if self._outbox.pending else None
+            if not self._outbox.pending:
+                await self._line.bell.wait(topics=OUTBOX)
+                continue
+            announcement = await self._announcements.refresh()
             entry = self._next(announcement)
             if entry is None or announcement is None:
                 await self._line.bell.wait(topics=OUTBOX | SESSION | ANNOUNCED | COURSE)

@@ -5,6 +5,7 @@ dropped; what does not open is counted and dropped.
 """
 
 import logging
+from collections.abc import Callable
 
 from antiphon.agents.announcements import Announcements
 from antiphon.agents.bell import SESSION
@@ -40,10 +41,18 @@ class Inbox:
     ) -> None:
         """Nothing has come yet."""
         self._line = line
-        self._announcements, self._keys = announcements, keys
-        self._download, self._delivery = download, delivery
-        self._outcomes, self._reporter = outcomes, reporter
+        self._announcements, self._download = announcements, download
+        self._delivery, self._outcomes = delivery, outcomes
         self._order = (-1, -1)
+        topics, id = line.topics, line.identity.id
+        self._receipts = topics.receipts(id)
+        self._takers: dict[str, Callable[[bytes], None]] = {
+            topics.broadcast: announcements.take,
+            self._receipts: self._receipt,
+            topics.keys(id): keys.take,
+            topics.status(COORDINATOR): self._coordinator,
+            topics.status(id): reporter.take,
+        }
         self.dropped = 0
         """Frames on our receipt topic that were not the coordinator's."""
 
@@ -56,6 +65,8 @@ class Inbox:
         line = self._line
         async for event in line.connection.events():
             match event:
+                case Message():
+                    self._message(event)
                 case Connected(session):
                     log.debug("session %d with the broker", session)
                     line.session = session
@@ -64,24 +75,13 @@ class Inbox:
                     log.debug("connection lost: %s", reason)
                     line.session = 0
                     line.bell.ring(SESSION)
-                case Message():
-                    self._message(event)
 
     def _message(self, message: Message) -> None:
-        topics, id = self._line.topics, self._line.identity.id
-        if message.topic == topics.broadcast:
-            self._announcements.take(message.payload)
-        elif message.topic == topics.receipts(id):
-            if not message.retain:
-                self._receipt(message.payload)
-        elif message.topic == topics.keys(id):
-            self._keys.take(message.payload)
-        elif message.topic == topics.status(COORDINATOR):
-            self._coordinator(message.payload)
-        elif message.topic == topics.status(id):
-            self._reporter.take(message.payload)
-        else:
+        take = self._takers.get(message.topic)
+        if take is None:
             self._download.take(message.topic, message.payload)
+        elif not (message.retain and message.topic == self._receipts):
+            take(message.payload)
 
     def _receipt(self, payload: bytes) -> None:
         line = self._line

@@ -11,7 +11,7 @@ from functools import partial
 
 from antiphon.agents import update
 from antiphon.agents.announcements import Announcements
-from antiphon.agents.bell import OUTBOX
+from antiphon.agents.bell import COURSE, OUTBOX
 from antiphon.agents.entries import Entry, Head
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Outbox
@@ -103,7 +103,10 @@ class Shelf:
         self._announcements.remember(mark)
         self._counters.sent += 1
         self._counters.bytes_raw += entry.head.raw_bytes
-        self._line.bell.ring(OUTBOX)
+        now = self._announcements.current
+        ended = now is None or now.run != version.run or now.state == "over"
+        # What belongs to a run that ended in the meantime is dropped by whoever follows its course.
+        self._line.bell.ring(OUTBOX | COURSE if ended else OUTBOX)
 
     def _encoding(self, own: Schema, *, initial: bool = False) -> str:
         return update.wire_encoding(self._line.settings.encoding, own, initial=initial)

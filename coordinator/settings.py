@@ -107,7 +107,8 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes:
         public: Metrics of the agents whose mean is published in clear; none by default, they say something
             about the agents' data.
-        interval: Seconds between two messages on ``metrics/coordinator``.
+        interval: Seconds between two messages on ``metrics/coordinator``, and until ``status/coordinator``
+            shows another version.
     """
 
     public: tuple[str, ...] = ()

@@ -171,13 +171,16 @@ async def read_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntr
 async def keep_order(parts: Parts) -> None:
     """Every second: mend our topics, send what waits; now and then: lapse, forget, sign again."""
     last_sweep = 0.0
-    said = (0, "")
+    said, said_at = (0, ""), float("-inf")
     while True:
         await asyncio.sleep(1.0)
         now = asyncio.get_running_loop().time()
         await parts.session.mend()
         parts.receipts.wake()
-        if said != (said := (parts.broadcast.number, parts.status.state)):
+        news = (parts.broadcast.number, parts.status.state)
+        # Every agent reads this: a new version alone, which the announcement tells, is no reason to hurry.
+        if news[1] != said[1] or (news != said and now - said_at >= parts.settings.metrics.interval):
+            said, said_at = news, now
             await parts.status.publish()
         if now - last_sweep >= SWEEP_EVERY:
             last_sweep = now

@@ -157,7 +157,7 @@ def virtual_environment(seed: int | None = None, party: str = "", disk: Disk | N
         now=_now,
         token=tokens.bytes,
         rng=np.random.default_rng(chance),
-        run=_run_inline,
+        run=run_inline,
         disk=disk or RealDisk(),
     )
 
@@ -166,8 +166,15 @@ def _now() -> float:
     return EPOCH + asyncio.get_running_loop().time()
 
 
-async def _run_inline(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
-    await asyncio.sleep(0)  # a job in a thread lets other tasks run as well
+async def run_inline(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
+    """Do a job after one turn of the loop: a job in a thread lets other tasks run as well."""
+    await asyncio.sleep(0)
+    return function(*arguments)
+
+
+async def run_mortal(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
+    """Do a job as a process does that may die before, in the middle of, and after it."""
+    await asyncio.sleep(0)
     try:
         result = function(*arguments)
     except Crashed:  # in the middle of the job: the process is dead, and nobody there learns how it ended

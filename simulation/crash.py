@@ -16,7 +16,7 @@ from types import FrameType, FunctionType, MethodType
 from typing import Any, TypeVar
 
 from antiphon.broker_config.environment import Environment
-from antiphon.simulation.clock import VirtualLoop, virtual_environment
+from antiphon.simulation.clock import VirtualLoop, run_mortal, virtual_environment
 from antiphon.simulation.disk import MemoryDisk
 
 Result = TypeVar("Result")
@@ -56,7 +56,7 @@ class Party:
             life: Give each process on the same host another number, otherwise they draw the same ids.
         """
         environment = virtual_environment(seed, f"{self.name} {life}", self.disk)
-        return replace(environment, now=lambda: environment.now() + self.ahead)
+        return replace(environment, now=lambda: environment.now() + self.ahead, run=run_mortal)
 
     def run(self, main: Coroutine[Any, Any, Result], name: str | None = None) -> asyncio.Task[Result]:
         """Run a program as this party, in a virtual loop that runs already.

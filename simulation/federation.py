@@ -8,7 +8,7 @@ so the bytes of frames differ between two runs; what happens, and when, does not
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
@@ -207,17 +207,14 @@ class _Timed:
     def slow(self, environment: Environment) -> Environment:
         """The environment, in which training takes its time."""
 
-        def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Awaitable[Result]:
-            return self._pay(environment.run(function, *arguments))
+        async def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
+            result = await environment.run(function, *arguments)
+            if self._trained:
+                self._trained = False
+                await self._pass_time()
+            return result
 
         return replace(environment, run=run)
-
-    async def _pay(self, job: Awaitable[Result]) -> Result:
-        result = await job
-        if self._trained:
-            self._trained = False
-            await self._pass_time()
-        return result
 
     async def _pass_time(self) -> None:
         """Train, and perhaps go away with the result in hand."""
