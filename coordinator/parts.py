@@ -199,7 +199,6 @@ class Parts:
                 update.agent, offer.base_number, offer.examples, received.admitted_at, received.checked.sumsq
             )
             self.buffer.add(Accepted(update, received.checked, arrival))
-            self.ledger.hold(offer.base_number)
             self.intake.waits(update)
         for opened in found.uploads:
             if opened.agent in self.roster.peers:

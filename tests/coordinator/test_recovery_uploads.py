@@ -17,6 +17,7 @@ from antiphon.codecs import announcements
 from antiphon.codecs.messages import Announcement, Asked
 from antiphon.codecs.sealing import SecretKey
 from antiphon.coordinator import epochs
+from antiphon.coordinator.ledger.ledger import Ledger
 from antiphon.coordinator.settings import Limits
 from antiphon.simulation.clock import run, virtual_environment
 from antiphon.simulation.disk import MemoryDisk
@@ -324,6 +325,40 @@ def test_upload_of_an_agent_that_was_revoked_meanwhile_is_dropped_at_the_start()
             await house.until(lambda: house.named("recovered"))
             await asyncio.sleep(30.0)
             assert not house.spooled()
+
+    run(main)
+
+
+def test_base_of_what_waited_through_a_restart_is_let_go_when_it_is_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: dict[int, int] = {}
+
+    def hold(ledger: Ledger, number: int) -> None:
+        held[number] = held.get(number, 0) + 1
+
+    def release(ledger: Ledger, number: int) -> None:
+        held[number] = held.get(number, 0) - 1
+
+    monkeypatch.setattr(Ledger, "hold", hold)
+    monkeypatch.setattr(Ledger, "release", release)
+
+    async def main() -> None:
+        house = stage(initial={"w": np.zeros(60, np.float32)})
+        house.settings = settings(aggregation={"k": 2, "deadline": {"least": 600.0}})
+        async with staged(house):
+            one, two = await house.join("one"), await house.join("two")
+            await one.answer()
+            await one.until_told("received")
+            assert held == {0: 1}
+            held.clear()
+            house.restart()
+            await house.until(lambda: house.named("recovered"))
+            assert held == {0: 1}
+            await two.answer()
+            await one.until_told("applied")
+            await two.until_told("applied")
+            assert held == {0: 0}
 
     run(main)
 
