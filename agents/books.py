@@ -13,7 +13,7 @@ from pathlib import Path
 from antiphon.agents import tables
 from antiphon.agents.recovery import Found, recover
 from antiphon.agents.sheets import Sheet
-from antiphon.agents.store import Store
+from antiphon.agents.store import PASSING, Store
 from antiphon.broker_config.disk import Disk
 from antiphon.codecs.errors import StateError
 
@@ -42,12 +42,15 @@ class Books:
 
         Raises:
             StateError: It is damaged or foreign, or the folder cannot be used.
+            OSError: The disk is full, or does not answer: later it may.
         """
         self.close()
         self._store = Store(self._path, self.disk, *self._owner)
         try:
             found = recover(self._store, self.disk, self.folder)
         except OSError as error:
+            if error.errno in PASSING:
+                raise
             raise StateError(f"cannot use the outbox {self.folder}: {words(error)}") from None
         self._next = found.next
         return found

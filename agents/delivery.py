@@ -80,6 +80,9 @@ class Delivery:
                     # One unreadable file must not hold up the updates behind it.
                     log.error("%s", group.exceptions[0])
                     await self._line.environment.run(self._outbox.settle, entry)
+            except* OSError as group:
+                log.error("cannot read update %d now: %s", entry.head.sequence, group.exceptions[0])
+                await self._back_off()
             except* PeerError as group:
                 log.error("the announcement cannot be used: %s", group.exceptions[0])
                 await self._back_off()

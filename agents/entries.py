@@ -108,13 +108,14 @@ class Entry:
 
         Raises:
             StateError: They are gone or cut short.
+            OSError: The disk does not answer.
         """
         number = self.head.sequence
         if self.open is None:
             try:
                 self.open = self.read()
-            except OSError as error:
-                raise StateError(f"cannot read update {number} in {self.file}: {error}") from None
+            except FileNotFoundError:
+                raise StateError(f"cannot read update {number}: {self.file} is gone") from None
         if len(self.open) != self.head.size:
             raise StateError(
                 f"cannot read update {number}: {len(self.open)} bytes of {self.head.size} are left "

@@ -79,6 +79,7 @@ class Outbox:
 
         Raises:
             StateError: The database is damaged or foreign, or the folder cannot be used.
+            OSError: The disk is full, or does not answer: later it may.
         """
         found = self._books.open()
         self._entries, self._residual, self.mark = [], found.residual, found.mark

@@ -11,6 +11,7 @@ not wait for a trainer that hangs. Whatever happens, a stored update is still in
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from antiphon.agents.line import Line
 from antiphon.agents.loading import check_trainer
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.outcomes import Outcomes
+from antiphon.agents.pace import backoff
 from antiphon.agents.settings import AgentIdentity, AgentSettings
 from antiphon.agents.shelf import Shelf
 from antiphon.agents.status import Counters, Reporter, status
@@ -107,11 +109,28 @@ class Agent:
         """
         self._loop = asyncio.get_running_loop()
         try:
-            for complaint in await self._environment.run(self._outbox.load):
-                log.warning("%s", complaint)
-            await self._connected()
+            if await self._loaded():
+                await self._connected()
         finally:
             await self._environment.run(self._outbox.close)
+
+    async def _loaded(self) -> bool:
+        """Open the outbox; while the disk is full, try again. False: the agent was stopped before that."""
+        timers, rng = self._settings.timers, self._environment.rng
+        tries = 0
+        while not self._ended.is_set():
+            try:
+                for complaint in await self._environment.run(self._outbox.load):
+                    log.warning("%s", complaint)
+                return True
+            except OSError as error:
+                seconds = backoff(timers.retry, timers.longest_retry, tries, rng)
+                log.error("cannot open the outbox: %s; trying again in %.0f s", error, seconds)
+            tries += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._ended.wait()
+        return False
 
     async def _connected(self) -> None:
         """Take part over one connection, which lives as long as the agent."""

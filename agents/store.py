@@ -6,6 +6,7 @@ is a `StateError` that says what to do. Not done here: payload files, and what t
 changed then.
 """
 
+import errno
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +23,9 @@ APPLICATION = 0x616E7061
 
 LAYOUT = 1
 """SQLite's ``user_version``."""
+
+PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What may be over without a person: SQLite cannot always say that a disk is full, and says EIO."""
 
 TABLES = (
     "CREATE TABLE owner (federation TEXT NOT NULL, agent TEXT NOT NULL) STRICT",
@@ -62,6 +66,7 @@ class Store:
 
     Raises:
         StateError: It is damaged, foreign, of another layout, or the folder cannot be used.
+        OSError: The disk is full, or does not answer: later it may.
     """
 
     def __init__(self, path: Path, disk: Disk, federation: str, agent: str) -> None:
@@ -79,6 +84,8 @@ class Store:
             ) from None
         except OSError as error:
             self.close()
+            if error.errno in PASSING:
+                raise
             raise StateError(f"cannot use {path}: {error.strerror or error}") from None
 
     def transaction(self) -> AbstractContextManager[sqlite3.Cursor]:

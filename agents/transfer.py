@@ -89,6 +89,7 @@ class Transfer:
 
         Raises:
             StateError: The update's file is gone or damaged.
+            OSError: The disk does not answer.
         """
         vector, exact = self.entry.content()
         payload = chunks.cut(self.schema, self.entry.head.encoding, vector, exact, self.cuts[index])
@@ -118,6 +119,7 @@ def begin(
     Raises:
         ConfigError: The broker's packets cannot hold one block.
         StateError: The update's file is gone or damaged.
+        OSError: The disk does not answer.
         SealError: The epoch key is none.
     """
     head = entry.head

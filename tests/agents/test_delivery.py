@@ -1,12 +1,13 @@
 """Bringing updates to a coordinator that loses, delays, refuses and forgets; in virtual time."""
 
 import asyncio
+import errno
 import random
 from pathlib import Path
 
 import pytest
 from peer import Peer, Running, Upload, waits
-from scenes import play
+from scenes import left, play
 from trainers import Adder, Scrambler, model, noise
 
 from antiphon.agents.service import Agent
@@ -245,3 +246,27 @@ def test_lines_that_are_cut_all_the_time_lose_nothing(tmp_path: Path) -> None:
             assert len(peer.updates) == 1
 
     clock.run(story)
+
+
+def test_a_disk_that_does_not_answer_for_a_while_costs_no_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        peer.window = 0
+        await peer.until(lambda: len(peer.offers) > 0)
+        (entry,) = left(agent)
+
+        def broken() -> memoryview:
+            raise OSError(errno.EIO, "Input/output error")
+
+        read, entry.read = entry.read, broken
+        entry.close()
+        peer.window = 1 << 20
+        await asyncio.sleep(100)
+        assert not peer.sends
+        entry.read = read
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert trainer.trained == [0]
+
+    play(scene, tmp_path, noise())
+    assert "cannot read update 1 now" in caplog.text

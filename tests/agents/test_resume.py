@@ -213,3 +213,33 @@ def test_a_full_disk_does_not_keep_an_update_from_getting_away() -> None:
             assert len(set(peer.transfers)) == 3
 
     clock.run(story)
+
+
+def test_send_numbers_go_on_when_the_reserved_ones_are_used_up() -> None:
+    """A coordinator that is silent for days is asked more than a thousand times."""
+
+    async def story() -> None:
+        async with Peer(MemoryBroker(), frame=FRAME) as peer:
+            peer.answer = lambda upload: None
+            await peer.publish(noise(6), 0, slot=0)
+            machine = host(peer, noise(6))
+            machine.start()
+            await peer.until(lambda: bool(peer.offers))
+            await asyncio.sleep(2 * 86_400)
+            machine.disk.full = True
+            await asyncio.sleep(86_400)
+            quiet = len(peer.offers)
+            await asyncio.sleep(86_400)
+            assert len(peer.offers) == quiet  # no number may be used that is not reserved
+            machine.disk.full = False
+            await peer.until(lambda: len(peer.offers) > quiet + 10)
+            machine.kill()
+            agent = machine.start()
+            peer.answer = None
+            await peer.until(lambda: agent.counters.applied == 1, 120)
+            sends = [offer.send for offer in peer.offers]
+            assert sends == sorted(set(sends))
+            assert sends[-1] > 2048
+            assert len(set(peer.transfers)) == 1
+
+    clock.run(story)

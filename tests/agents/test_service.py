@@ -16,6 +16,8 @@ from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import AntiphonError, ConfigError, StateError
 from antiphon.simulation import clock
+from antiphon.simulation.clock import virtual_environment
+from antiphon.simulation.disk import MemoryDisk
 from antiphon.simulation.memory_broker import MemoryBroker
 
 
@@ -227,3 +229,30 @@ def test_a_damaged_database_stops_the_agent_with_a_sentence(tmp_path: Path) -> N
                 await peer.make_agent(Adder(model()), tmp_path).run()
 
     clock.run(story)
+
+
+def test_an_agent_that_starts_on_a_full_disk_waits_for_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = MemoryDisk()
+    disk.full = True
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            environment = virtual_environment(party="a1", disk=disk)
+            agent = peer.make_agent(Adder(model()), tmp_path, environment=environment)
+            async with Running(agent):
+                await asyncio.sleep(600)
+                disk.full = False
+                await peer.until(lambda: agent.counters.applied == 1, 320)
+            disk.full = True
+            agent = peer.make_agent(Adder(model()), tmp_path / "other", environment=environment)
+            task = asyncio.create_task(agent.run())
+            await asyncio.sleep(100)
+            agent.stop()
+            async with asyncio.timeout(1):
+                await task
+
+    clock.run(story)
+    assert 3 < caplog.text.count("cannot open the outbox") < 20
