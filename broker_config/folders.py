@@ -6,7 +6,7 @@ back), ``broker/`` (mosquitto's files, and the coordinator's and monitors' passw
 ``initial.safetensors`` (version 0), ``state/``.
 
 Agent: ``agent.toml`` (settings), ``agent.key`` (secret), ``federation.toml`` (the invitation),
-``<id>.request.toml`` (to the operator), ``admission.toml`` (from the operator), ``outbox/``.
+``<id>.request.toml`` (to the operator), ``admission.toml`` (from the operator), ``state.db``, ``outbox/``.
 """
 
 import os
