@@ -129,11 +129,7 @@ def _dirichlet(labels: Array, agents: int, alpha: float, rng: np.random.Generato
     owners = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
-        # the draw is a division by a sum: with a tiny alpha all gammas may be zero
-        shares = np.nan_to_num(rng.dirichlet(np.full(agents, alpha)))
-        if shares.sum() == 0.0:
-            shares[rng.integers(agents)] = 1.0
-        ends: Array = np.cumsum(shares) / shares.sum() * len(rows)
+        ends: Array = np.cumsum(rng.dirichlet(np.full(agents, alpha))) * len(rows)
         cuts = np.round(ends[:-1]).astype(np.int64)
         for agent, part in enumerate(np.split(rows, cuts)):
             owners[part] = agent

@@ -14,8 +14,10 @@ from antiphon.codecs.errors import ConfigError
 from antiphon.demo.defaults import one_thread
 
 if TYPE_CHECKING:  # numpy must not be imported before its threads are counted
+    from rich.console import Console
+
     from antiphon.simulation.population import Population
-    from antiphon.simulation.results import Point
+    from antiphon.simulation.results import Point, Result
 
 
 def simulate(
@@ -51,7 +53,7 @@ def simulate(
 
     from antiphon.demo.datasets import open_dataset
     from antiphon.demo.table import console as make_console
-    from antiphon.simulation import report, results
+    from antiphon.simulation import report
     from antiphon.simulation.learning import prepare
     from antiphon.simulation.population import open_population, shipped
     from antiphon.simulation.study import study
@@ -76,9 +78,23 @@ def simulate(
         report.introduce(console, people, name, learning.held_out)
         with _progress(people) as tell:
             found = [study(people, each, learning, place / each, tell) for each in presets]
+    _tell(console, people, name, learning.held_out, found, json_file, plot)
+
+
+def _tell(
+    console: "Console",
+    people: "Population",
+    name: str,
+    held_out: int,
+    found: "list[Result]",
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    from antiphon.simulation import report, results
+
     report.report(console, people, found)
     if json_file is not None:
-        plain = results.document(people, name, learning.held_out, found)
+        plain = results.document(people, name, held_out, found)
         json_file.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
     if plot is not None:
         report.draw(plot, people, found)
@@ -107,6 +123,8 @@ def _progress(population: "Population") -> Generator["Callable[[str, Point], Non
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    from antiphon.simulation.report import WORDS
+
     console, run = Console(stderr=True), population.run
     words = TextColumn("{task.description}", markup=False)
     with Progress(
@@ -118,7 +136,8 @@ def _progress(population: "Population") -> Generator["Callable[[str, Point], Non
             shares = [point.seconds / run.seconds]
             shares += [point.version / run.versions] if run.versions else []
             shares += [point.updates / run.updates] if run.updates else []
-            words = f"{preset} {point.seconds:.0f} s, version {point.version}, {run.score} {point.score:.4f}"
+            score = f"{WORDS[run.score]} {point.score:.4f}"
+            words = f"{preset} {point.seconds:.0f} s, version {point.version}, {score}"
             bar.update(task, completed=min(1.0, max(shares)), description=words)
 
         yield tell

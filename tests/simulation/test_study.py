@@ -71,6 +71,13 @@ def test_same_seed_same_numbers_in_another_folder_and_another_seed_others(tmp_pa
     assert other.points != one.points
 
 
+def test_real_disk_sees_nothing_of_the_services(tmp_path: Path) -> None:
+    learning = prepare(small(), blobs(), tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    study(small(), "fedbuff", learning, tmp_path / "services")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_real_crypto_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cheap = perform(tmp_path / "cheap", small())
     monkeypatch.setattr("antiphon.simulation.study.cheap_crypto", lambda _seed: nullcontext())  # pyright: ignore
