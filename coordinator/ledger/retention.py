@@ -90,9 +90,10 @@ class Shelf:
         self.size = self._with(new)
         self._kept.append(new)
         while self._kept[0].number < dropped.first:
-            old = self._kept.popleft()
-            self.size -= old.checkpoint + self._kept[0].updates
-            self._bases[old.number] = old.checkpoint
+            old, after = self._kept[0], self._kept[1]
+            self._bases[old.number] = old.checkpoint  # first: whoever asks meanwhile finds it here or there
+            self._kept.popleft()
+            self.size -= old.checkpoint + after.updates
             self.base_size += old.checkpoint
         for number in dropped.checkpoints:
             self.base_size -= self._bases.pop(number)

@@ -85,7 +85,8 @@ class Draft:
 
     def _finish(self) -> None:
         made = self.changes
-        self._many(PUT_MARK, [(*name, mark) for name, mark in made.marks.items()])
+        if made.marks:
+            self._many(PUT_MARK, [(*name, mark) for name, mark in made.marks.items()])
         if made.received or made.applied or made.rejected:
             self._do(
                 "UPDATE run SET received = received + ?, applied = applied + ?, rejected = rejected + ?",
