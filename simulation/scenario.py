@@ -135,6 +135,7 @@ def draw(seed: int) -> Scenario:
     seats = _seats(rng)
     preset, aggregation = _one(rng, PRESETS)
     large = bool(rng.random() < 0.4)
+    durability = _one(rng, DURABILITIES)
     return Scenario(
         seed=seed,
         seats=seats,
@@ -144,10 +145,10 @@ def draw(seed: int) -> Scenario:
         packet=16 << 10,
         offer=_one(rng, (1 << 10, 16 << 10)),
         frame=16 << 10,
-        durability=_one(rng, DURABILITIES),
+        durability=durability,
         protocol=_one(rng, (5, 5, 4)),
         faults=Faults(drop=0.2, duplicate=0.1, reorder=0.1, held=0.5, delay=0.02, refuse=0.0),
-        accidents=_accidents(rng, [seat.id for seat in seats]),
+        accidents=_accidents(rng, [seat.id for seat in seats], durability),
     )
 
 
@@ -166,12 +167,13 @@ def _seats(rng: np.random.Generator) -> tuple[Seat, ...]:
     return tuple(seats)
 
 
-def _accidents(rng: np.random.Generator, agents: list[str]) -> tuple[Accident, ...]:
+def _accidents(rng: np.random.Generator, agents: list[str], durability: Durability) -> tuple[Accident, ...]:
     parties = [COORDINATOR, *agents]
     victims = [COORDINATOR, COORDINATOR]
     for _ in range(CRASHES - 2 + int(rng.integers(0, 4))):
         victims.append(COORDINATOR if rng.random() < 0.4 else _one(rng, agents))
-    found = [_crash(rng, victim) for victim in victims]
+    # Whoever flushes only has decided that a power cut may cost the state folder.
+    found = [_crash(rng, victim, victim != COORDINATOR or durability == "fsync") for victim in victims]
     for trouble in get_args(Trouble):
         if trouble in DEATHS:
             continue
@@ -180,8 +182,8 @@ def _accidents(rng: np.random.Generator, agents: list[str]) -> tuple[Accident, .
     return tuple(sorted(found, key=lambda accident: accident.at))
 
 
-def _crash(rng: np.random.Generator, victim: str) -> Accident:
-    trouble = _one(rng, ("crash", "crash", "power", "torn"))
+def _crash(rng: np.random.Generator, victim: str, may_lose_power: bool) -> Accident:
+    trouble = _one(rng, ("crash", "crash", "power" if may_lose_power else "crash", "torn"))
     return Accident(
         at=_when(rng),
         trouble=trouble,
