@@ -206,8 +206,7 @@ class Outbox:
         What is only a row goes with the next transaction. Where the disk refuses, so does the rest; after a
         crash the coordinator is asked about it once more.
         """
-        if entry.state != "gone":
-            self._leave(entry)
+        if self._leave(entry):
             self._books.settle(entry.ordinal, entry.file, soon=not entry.light)
 
     def take_back(self, entry: Entry, parts: Iterable[memoryview], rest: Rest) -> None:
@@ -303,12 +302,15 @@ class Outbox:
         with self._lock:
             self._entries.append(entry)
 
-    def _leave(self, entry: Entry) -> None:
+    def _leave(self, entry: Entry) -> bool:
+        """Take an entry out of memory; says whether it was there."""
         entry.close()
         entry.state = "gone"
         with self._lock:
-            if entry in self._entries:
+            here = entry in self._entries
+            if here:
                 self._entries.remove(entry)
+        return here
 
     def _mark(self, entry: Entry, state: tables.State) -> None:
         self._books.change(lambda cursor: tables.put_state(cursor, entry.ordinal, state))

@@ -16,9 +16,11 @@ from antiphon.agents.entries import Entry, Head
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.outcomes import Outcomes
+from antiphon.agents.residual import is_lossy
 from antiphon.agents.status import Counters
 from antiphon.agents.store import Mark
 from antiphon.agents.training import Trained
+from antiphon.codecs.errors import StateError
 from antiphon.codecs.messages import NO_DIGEST, Announcement
 from antiphon.codecs.schema import Schema
 
@@ -62,11 +64,14 @@ class Shelf:
             return f"outbox full: {limits.backlog} updates wait for the coordinator (limits.backlog)"
         if own is None:
             return ""
-        size = update.size(own, self._encoding(own))
+        encoding = self._encoding(own)
+        size = update.size(own, encoding)
         while reason := self._outbox.over(size):
             victim = self._victim(version, size)
             if victim is None or not await self._drop(victim):
                 return f"outbox full: {reason}"
+        if self._line.settings.error_feedback and is_lossy(encoding, own):
+            size += update.rest_of(version.run, own).size  # the old one goes only after the new one has come
         reason = await self._line.environment.run(self._outbox.room, size)
         return f"disk full: {reason}" if reason else ""
 
@@ -131,12 +136,18 @@ class Shelf:
             if victim.state == "received":
                 await run(self._outbox.shed, victim)
                 return True
-            if victim.shown:  # it may count where we cannot see it: then it must not count here as well
-                await run(self._outbox.settle, victim)
-            else:
+            if victim.head.fed and not victim.shown:
+                victim.state = "gone"  # at once: it must not be offered while its numbers come back
                 await run(update.take_back, self._outbox, victim)
+            else:  # it may count where we cannot see it: then it must not count here as well
+                await run(self._outbox.settle, victim)
+        except StateError as error:
+            log.error("%s", error)
+            await run(self._outbox.settle, victim)
         except OSError as error:
             log.warning("cannot make room in the outbox: %s", error)
+            if victim.state == "gone":
+                victim.state = "pending"
             return False
         self._counters.dropped += 1
         log.warning(

@@ -5,7 +5,6 @@ an encoding leaves out stays here for the next update, and comes back whole when
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -103,7 +102,7 @@ def store(
         digest.update(exact)
         return msgspec.structs.replace(full, digest=digest.digest())
 
-    with outbox.feedback if feedback else nullcontext():
+    with outbox.feedback:
         return outbox.add(parts(), exact, finished, size=full.size, rest=rest, mark=mark)
 
 

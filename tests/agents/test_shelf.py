@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,57 @@ def once(scene: Scene, folder: Path, offered: bool) -> None:
             agent = peer.make_agent(trainer, folder, encoding="float16", limits=limits)
             async with Running(agent):
                 await scene(peer, agent, trainer)
+
+    clock.run(story)
+
+
+def test_an_update_whose_numbers_come_back_is_not_offered_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(function: Any, *arguments: Any) -> Any:
+        if function is update.take_back:
+            await asyncio.sleep(30)
+        await asyncio.sleep(0)
+        return function(*arguments)
+
+    def slow(**named: Any) -> Environment:
+        return replace(virtual_environment(**named), run=slowly)
+
+    monkeypatch.setattr("peer.virtual_environment", slow)
+
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.until(lambda: agent.counters.sent == 1)
+        await peer.publish(model(40_000), 1)
+        await asyncio.sleep(5)
+        peer.answer = None
+        await peer.announce(epoch=peer.epoch.public)
+        await peer.until(lambda: agent.counters.applied == 1, 120)
+        assert [offer.sequence for offer in peer.offers] == [2]
+
+    once(scene, tmp_path, offered=False)
+
+
+def test_a_disk_that_does_not_let_go_of_anything_pauses_training(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+
+    async def story() -> None:
+        async with Peer(MemoryBroker(), frame=16 << 10) as peer:
+            await peer.publish(noise(30), 0)
+            await peer.announce(epoch=bytes(32))
+            limits = {"outbox": SIZE + 1000}
+            trainer = Scrambler(noise(30))
+            agent = peer.make_agent(
+                trainer, tmp_path, environment=environment(disk), encoding="bfloat16", limits=limits
+            )
+            async with Running(agent):
+                await peer.until(lambda: agent.counters.sent == 1)
+                disk.full = True
+                await peer.publish(noise(30), 1)
+                await asyncio.sleep(20)
+                assert (len(left(agent)), left(agent)[0].state, trainer.trained) == (1, "pending", [0])
+                disk.full = False
+                await peer.until(lambda: trainer.trained == [0, 1], 30)
+                assert agent.counters.dropped == 1
 
     clock.run(story)
 
