@@ -158,7 +158,7 @@ class PahoSession:
         self._sent[info.mid] = sent
         code = await self._wait(sent.answer, f"a message on {topic}")
         if code >= 128:
-            raise PublishRefused(f"the broker refused a message on {topic} (reason {code})")
+            raise PublishRefused(f"the broker refused a message on {topic} (reason {code})", code)
 
     async def subscribe(self, filters: tuple[str, ...], qos: int) -> None:
         """See `antiphon.broker_config.connection.Connection.subscribe`."""
@@ -173,7 +173,7 @@ class PahoSession:
         codes = [await self._wait(answer, "a subscription") for answer in answers]
         if max(codes, default=0) >= 128:
             raise PublishRefused(
-                f"the broker refused a subscription of {', '.join(filters)} (reason {max(codes)})"
+                f"the broker refused a subscription of {', '.join(filters)} (reason {max(codes)})", max(codes)
             )
 
     def unsubscribe(self, filters: tuple[str, ...]) -> None:

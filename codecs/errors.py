@@ -79,8 +79,23 @@ class NotConnected(TransportError):
     """There is no connection; nothing was sent."""
 
 
+PASSING = frozenset({0x83, 0x91, 0x97})
+"""MQTT 5 reason codes of a refusal that another try may not meet: implementation specific (often a rate),
+packet id in use, quota exceeded."""
+
+
 class PublishRefused(TransportError):
     """The broker refused one message."""
+
+    def __init__(self, message: str, code: int = 0x80) -> None:
+        """``code``: MQTT 5 reason code."""
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same message may be taken a little later."""
+        return self.code in PASSING
 
 
 class PacketTooLarge(TransportError):

@@ -17,7 +17,7 @@ from antiphon.broker_config.connection import Connection, Lane
 from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import Topics
 from antiphon.codecs import announcements
-from antiphon.codecs.errors import ConfigError, NotConnected, StateError, TransportError
+from antiphon.codecs.errors import ConfigError, NotConnected, PublishRefused, StateError, TransportError
 from antiphon.codecs.messages import NO_DIGEST, WIRE, Announcement
 from antiphon.coordinator import publication
 from antiphon.coordinator.epochs import EpochKeys
@@ -37,6 +37,9 @@ AT_ONCE = 4
 
 TOPIC_ROOM = 96
 """Bytes of a packet that a chunk's topic and the packet's own fields take, besides the prefix."""
+
+BUSY = 1.0
+"""Seconds until the next try when the broker is over its quota."""
 
 OWN = 64
 """Announcements of ours that are recognised when the broker sends them back."""
@@ -71,8 +74,10 @@ class Broadcast:
         rack: Rack,
         limits: Limits,
         online: Callable[[], Awaitable[None]],
+        trouble: Callable[[str], None],
     ) -> None:
-        """``online()`` returns when there is a line that is set up."""
+        """``online()`` returns when there is a line that is set up; ``trouble`` is told what a broker refuses
+        for now."""
         self._every = limits.resend
         self._voice, self._connection, self._environment = (
             voice,
@@ -80,6 +85,7 @@ class Broadcast:
             environment,
         )
         self._outgoing, self.rack, self._online = outgoing, rack, online
+        self._trouble = trouble
         self._topics = Topics(voice.identity.prefix)
         self._own: deque[bytes] = deque(maxlen=OWN)
         self._raw = b""
@@ -306,7 +312,10 @@ class Broadcast:
             except NotConnected:
                 await asyncio.sleep(0.1)
             except TransportError as error:
-                raise _refused(error) from None
+                if not (isinstance(error, PublishRefused) and error.passing):
+                    raise _refused(error) from None
+                self._trouble(str(error))
+                await asyncio.sleep(BUSY)
 
     async def _seal_inside(self, model: Model) -> Publication:
         voice, token = self._voice, self._environment.token(16)

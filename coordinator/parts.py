@@ -106,6 +106,7 @@ class Parts:
             self._rack(),
             limits,
             self.session.online,
+            lambda reason: self.events.add_rarely("refused", "", "broker", reason),
         )
         self.flushing = Flushing(
             Tools(

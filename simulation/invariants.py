@@ -6,10 +6,9 @@ run, versions only grow; (5) an agent that does nothing never delays the others;
 bounded; (7) a federation with one live agent keeps moving. (5) and (7) show as a run that does not end.
 """
 
-from antiphon.coordinator.ledger.replay import replay
-
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import StateError
+from antiphon.coordinator.ledger.replay import replay
 from antiphon.simulation.books import LedgerView, read_ledger, read_outbox
 from antiphon.simulation.ordeal import Ordeal
 from antiphon.simulation.parties import AGENT, FEDERATION

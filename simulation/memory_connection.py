@@ -113,7 +113,7 @@ class MemoryConnection:
             acknowledge(0)
         code = await self._wait(answer)
         if code >= 128:
-            raise PublishRefused(f"the broker refused a message on {topic} (reason {code})")
+            raise PublishRefused(f"the broker refused a message on {topic} (reason {code})", code)
 
     async def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Subscribe; see the interface."""
@@ -133,7 +133,8 @@ class MemoryConnection:
         session.up.send(sum(len(each) + 3 for each in filters), arrive)
         code = await self._wait(answer)
         if code >= 128:
-            raise PublishRefused(f"the broker refused a subscription of {', '.join(filters)} (reason {code})")
+            what = f"a subscription of {', '.join(filters)}"
+            raise PublishRefused(f"the broker refused {what} (reason {code})", code)
 
     async def unsubscribe(self, *filters: str) -> None:
         """Unsubscribe; does not wait."""

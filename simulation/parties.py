@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from antiphon.agents.service import Agent
 from antiphon.agents.settings import AgentIdentity, AgentSettings
@@ -251,7 +251,7 @@ class Parties:
 def _words(error: BaseException) -> str:
     """Say what it was, out of a task group's parcel too."""
     if isinstance(error, BaseExceptionGroup):
-        parts: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType]
+        parts = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return " and ".join(map(_words, parts))
     return f"{type(error).__name__}: {error}"
 

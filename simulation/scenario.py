@@ -147,7 +147,7 @@ def draw(seed: int) -> Scenario:
         frame=16 << 10,
         durability=durability,
         protocol=_one(rng, (5, 5, 4)),
-        faults=Faults(drop=0.2, duplicate=0.1, reorder=0.1, held=0.5, delay=0.02, refuse=0.0),
+        faults=Faults(drop=0.2, duplicate=0.1, reorder=0.1, held=0.5, delay=0.02, refuse=0.01),
         accidents=_accidents(rng, [seat.id for seat in seats], durability),
     )
 

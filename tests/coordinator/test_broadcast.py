@@ -13,6 +13,7 @@ from antiphon.codecs.messages import NO_DIGEST, Announcement
 from antiphon.codecs.sealing import SigningKey
 from antiphon.coordinator.settings import Limits
 from antiphon.simulation.clock import EPOCH, run
+from antiphon.simulation.faults import NONE, Faults
 from antiphon.simulation.memory_broker import MemoryBroker
 from tests.coordinator.house import SMALL, House, running, settings
 from tests.coordinator.peer import Peer
@@ -274,6 +275,21 @@ def test_broker_that_refuses_the_announcement_stops_with_one_sentence(tmp_path: 
         house.broker = MemoryBroker(may_publish=lambda client, topic: "broadcast" not in topic)
         with pytest.raises(ConfigError, match="rules"):
             await house.coordinator(big(), initial=BIG).run()
+
+    run(main)
+
+
+def test_broker_over_its_quota_is_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        for name, chosen, initial in (("small", settings(), SMALL), ("big", big(), BIG)):
+            house = House(tmp_path / name)
+            house.broker.faults = Faults(refuse=1.0)
+            async with running(tmp_path, chosen, house, initial=initial):
+                await asyncio.sleep(30)
+                assert 2 <= len(house.named("refused")) <= 4
+                house.broker.faults = NONE
+                peer = await house.join("a")
+                assert (await peer.pull()).announcement.number == 0
 
     run(main)
 
