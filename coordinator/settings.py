@@ -33,7 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         upload_idle: Seconds without a frame after which an incomplete upload is forgotten.
         update_bytes: Bytes of an update's chunk payloads; 0: what the schema needs in its widest encoding.
         spool_bytes: Bytes of all spooled updates on disk; offers wait beyond it.
-        base_bytes: Bytes of versions older than ``[ledger]`` keeps, which the anchor "current" needs as bases.
+        base_bytes: Bytes of versions older than ``[ledger]`` keeps: the anchor "current" needs them as bases.
         slot_bytes: Bytes in the broker for versions that do not fit one packet; never fewer than 3 slots.
         waiting_updates: Updates of one agent that wait to be merged; its further offers wait.
         model_bytes: Bytes of a first version that an agent brings: what memory the coordinator may need.
