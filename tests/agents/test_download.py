@@ -14,6 +14,7 @@ from antiphon.agents.service import Agent
 from antiphon.codecs.sealing import new_group_key
 from antiphon.simulation import clock
 from antiphon.simulation.memory_broker import MemoryBroker
+from antiphon.simulation.pipe import Line
 
 Scene = Callable[[Peer, Agent, Adder], Awaitable[None]]
 
@@ -61,6 +62,36 @@ def test_model_in_a_slot_is_pulled_a_window_at_a_time(tmp_path: Path) -> None:
         np.testing.assert_allclose(peer.updates[0][1]["w"], 1, atol=1e-6)
 
     play(scene, tmp_path, MemoryBroker(bandwidth=2_000_000))
+
+
+def test_chunks_on_a_slow_line_are_asked_for_one_by_one_and_do_not_seem_absent(tmp_path: Path) -> None:
+    """Fifteen seconds a chunk: a whole window of them would queue, and copies of it behind them."""
+    few: Params = {"w": slotted()["w"][:50_000]}
+
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.publish(few, 0, slot=0)
+
+        async def send_again() -> None:
+            while True:
+                await asyncio.sleep(1)
+                absent = [note for note in peer.notes if note.type == "absent"]
+                peer.notes[:] = [note for note in peer.notes if note.type != "absent"]
+                for index in [index for note in absent for index in note.chunks]:
+                    sent_again.append(index)
+                    await peer.connection.publish(
+                        peer.topics.chunk(0, index), peer.sealed[index], retain=True
+                    )
+
+        sent_again: list[int] = []
+        task = asyncio.create_task(send_again())
+        await peer.until(lambda: trainer.trained == [0], 300)
+        task.cancel()
+        print("AGAIN", sent_again, asyncio.get_running_loop().time())
+        assert len(sent_again) <= 3
+
+    broker = MemoryBroker()
+    broker.lines["a1"] = Line(bandwidth=1_000)
+    play(scene, tmp_path, broker, params=few)
 
 
 def test_chunk_that_the_broker_lacks_is_reported_absent(tmp_path: Path) -> None:

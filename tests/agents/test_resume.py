@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from peer import Peer, Running
 from trainers import Adder, Params, Scrambler, model, noise
 
+from antiphon.agents import update
 from antiphon.agents.service import Agent
+from antiphon.agents.trainer import TrainingContext
+from antiphon.codecs import schema
 from antiphon.codecs.sealing import SecretKey
 from antiphon.simulation import clock
 from antiphon.simulation.crash import Party
@@ -91,6 +95,17 @@ def test_an_agent_killed_after_training_and_before_sending_delivers_once(params:
     clock.run(story)
 
 
+def conserved(agent: Agent, peer: Peer) -> bool:
+    """Whether what was delivered and what error feedback keeps are Δ, to the last bit."""
+    outbox, own = agent._outbox, schema.infer(noise(6))  # pyright: ignore[reportPrivateUsage]
+    rest = outbox.residual(update.rest_of(peer.run, own))
+    assert rest is not None
+    trainer = Scrambler(noise(6))
+    trainer.train_model(TrainingContext(0, {}, np.random.default_rng(0), lambda: False))
+    delta = trainer.params["w"] - noise(6)["w"]
+    return np.array_equal(peer.updates[0][1]["w"] + np.frombuffer(rest, np.float32), delta)
+
+
 @pytest.mark.parametrize("power", [False, True], ids=["crash", "power cut"])
 def test_an_agent_killed_at_any_step_delivers_what_it_trained_once(power: bool) -> None:
     """Whatever was stored arrives, once; what was not is trained again."""
@@ -116,6 +131,7 @@ def test_an_agent_killed_at_any_step_delivers_what_it_trained_once(power: bool) 
                     {(offer.incarnation, offer.sequence) for offer in peer.offers}
                 )
                 assert len(machine.trained) <= 2
+                assert conserved(machine.agent, peer)
 
         clock.run(story)
         return found[0]
