@@ -19,6 +19,7 @@ from antiphon.agents.status import Counters
 from antiphon.agents.trainer import Array, Trainer, TrainingContext, TrainingResult
 from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.folders import RosterEntry
+from antiphon.codecs.errors import AntiphonError
 from antiphon.codecs.sealing import SecretKey, SigningKey
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
@@ -158,16 +159,29 @@ async def federate(
         environment = timed.slow(replace(virtual_environment(party=member.id), disk=MemoryDisk()))
         place = folder / member.id
         agents[member.id] = Agent(member.settings, known, timed, place, broker.connect, environment)
-    async with asyncio.TaskGroup() as group:
-        lead = group.create_task(coordinator.run(), name="coordinator")
-        for member in members:
-            group.create_task(_live(agents[member.id], member), name=member.id)
-        await asyncio.wait([lead], timeout=seconds)
-        coordinator.stop()
-        summary = await lead
-        for agent in agents.values():
-            agent.stop()
+    try:
+        async with asyncio.TaskGroup() as group:
+            lead = group.create_task(coordinator.run(), name="coordinator")
+            for member in members:
+                group.create_task(_live(agents[member.id], member), name=member.id)
+            await asyncio.wait([lead], timeout=seconds)
+            coordinator.stop()
+            summary = await lead
+            for agent in agents.values():
+                agent.stop()
+    except BaseExceptionGroup as group:
+        found = group.subgroup(AntiphonError)
+        if found is None:
+            raise
+        raise _flat(found)[0] from None
     return Outcome(summary, events, {id: agent.counters for id, agent in agents.items()}, trainers)
+
+
+def _flat(errors: BaseExceptionGroup[AntiphonError]) -> list[AntiphonError]:
+    found: list[AntiphonError] = []
+    for error in errors.exceptions:
+        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 async def _live(agent: Agent, member: Member) -> None:

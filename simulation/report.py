@@ -97,7 +97,7 @@ def classes(population: Population, result: Result) -> Table:
     table.add_column("class", no_wrap=True)
     for heading in ("agents", "of rows", "merged", "mean τ", "influence", WORDS[population.run.score]):
         table.add_column(heading, justify="right")
-    table.add_column("MB up", justify="right")
+    table.add_column("up", justify="right")
     table.add_column("down", justify="right")
     for each in result.classes:
         table.add_row(
@@ -108,8 +108,8 @@ def classes(population: Population, result: Result) -> Table:
             f"{each.staleness:.1f}",
             f"{100 * each.influence:.1f} %",
             "-" if each.score is None else f"{each.score:.4f}",
-            _megabytes(each.up),
-            _megabytes(each.down),
+            _size(each.up),
+            _size(each.down),
         )
     return table
 
@@ -142,5 +142,8 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}"
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.1f}" if count < 1e8 else f"{count / 1e6:.0f}"
+def _size(count: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"

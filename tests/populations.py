@@ -103,6 +103,16 @@ class Mute:
         return TrainingResult(examples=len(self.y))
 
 
+class Hapless(Mute):
+    """It cannot train."""
+
+    def train_model(self, context: TrainingContext) -> TrainingResult:
+        raise ValueError("no luck today")
+
+    def evaluate_model(self) -> dict[str, float]:
+        return {"accuracy": 0.0}
+
+
 class Nearest(Mute):
     """It evaluates its model on its own rows, and on no others."""
 

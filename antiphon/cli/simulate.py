@@ -1,7 +1,7 @@
 """``antiphon simulate``: a federation of any number of agents in virtual time."""
 
 import json
-import logging
+import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -54,6 +54,7 @@ def simulate(
     from antiphon.demo.datasets import open_dataset
     from antiphon.demo.table import console as make_console
     from antiphon.simulation import report
+    from antiphon.simulation.complaints import listening
     from antiphon.simulation.learning import prepare
     from antiphon.simulation.population import open_population, shipped
     from antiphon.simulation.study import study
@@ -69,16 +70,17 @@ def simulate(
     presets = tuple(preset or (people.preset,))
     people.check(presets)
     _check_outputs(plot, json_file)
-    logging.getLogger("antiphon").addHandler(logging.NullHandler())  # what agents say would fill the screen
     name = Path(population).stem
     rows = open_dataset(people.model.dataset, folder)
-    with tempfile.TemporaryDirectory(prefix="antiphon-simulate-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="antiphon-simulate-") as scratch, listening() as heard:
         place = Path(scratch)
         learning = prepare(people, rows, place)
         report.introduce(console, people, name, learning.held_out)
         with _progress(people) as tell:
             found = [study(people, each, learning, place / each, tell) for each in presets]
     _tell(console, people, name, learning.held_out, found, json_file, plot)
+    for line in heard.lines():
+        print(f"complaint: {line}", file=sys.stderr)
 
 
 def _tell(

@@ -42,6 +42,16 @@ def test_file_is_run_and_its_numbers_and_picture_are_written(
     assert picture.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_errors_of_many_agents_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = QUICK.replace('"logistic"', '"populations:Hapless"').replace("arguments =", "# arguments =")
+    assert simulate(str(write(tmp_path, text))) == 0
+    complaints = capsys.readouterr().err.splitlines()
+    assert len(complaints) == 1
+    assert complaints[0].endswith(
+        "x trainer failed: train_model() failed: ValueError: no luck today; trying again in 5 s"
+    )
+
+
 def test_same_seed_is_the_same_document_in_two_processes_with_other_hash_seeds(tmp_path: Path) -> None:
     texts: list[str] = []
     for number, seed in (("1", "7"), ("2", "7"), ("2", "8")):

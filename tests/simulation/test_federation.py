@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from antiphon.agents.trainer import TrainingContext, TrainingResult
+from antiphon.codecs.errors import ConfigError
 from antiphon.coordinator.service import Coordinator
 from antiphon.coordinator.settings import CoordinatorSettings, End
 from antiphon.simulation.federation import Member, Outcome, simulate
@@ -119,6 +120,18 @@ def test_who_watches_sees_each_version_and_may_end_the_run(tmp_path: Path) -> No
     assert [number for number, _ in seen][:6] == [0, 1, 2, 3, 4, 5]
     assert sorted(value for _, value in seen) == [value for _, value in seen]
     assert outcome.summary.version in (5, 6)
+
+
+class Shorter(Counter):
+    """Its model is another."""
+
+    def __init__(self) -> None:
+        self.params = {"w": np.zeros(59, np.float32)}
+
+
+def test_agent_whose_model_is_another_ends_the_run_with_its_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"float32\[59\] in the trainer's model, float32\[60\] in the fed"):
+        federation([*awake(2), Member("other", Shorter)], 60, tmp_path)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

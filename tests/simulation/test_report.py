@@ -39,8 +39,36 @@ def test_classes_staleness_and_refusals_are_told_for_each_run() -> None:
     lines = printed(report.report, small(), [result(), result("fedasync")])
     assert lines.count("rejected: run-over 1") == 2
     assert "fedbuff: version 6 is the last of 6; digest abababababababab" in lines
-    assert row(lines, "fast") == ["fast", "3", "66.7", "%", "3", "1.0", "90.0", "%", "0.9500", "4.2", "123"]
-    assert row(lines, "slow") == ["slow", "2", "33.3", "%", "1", "7.0", "10.0", "%", "-", "0.0", "0.0"]
+    assert row(lines, "fast") == [
+        "fast",
+        "3",
+        "66.7",
+        "%",
+        "3",
+        "1.0",
+        "90.0",
+        "%",
+        "0.9500",
+        "4.2",
+        "MB",
+        "123.0",
+        "MB",
+    ]
+    assert row(lines, "slow") == [
+        "slow",
+        "2",
+        "33.3",
+        "%",
+        "1",
+        "7.0",
+        "10.0",
+        "%",
+        "-",
+        "1.0",
+        "kB",
+        "2.0",
+        "kB",
+    ]
     assert lines.count("Staleness of 4 merged updates, in versions (mean 2.5):") == 2
     assert any(line.split() == ["1", "3", "#" * 40] for line in lines)
 
