@@ -31,6 +31,9 @@ LONGEST_GAP = 30.0
 """Seconds between two chunks that pass for a slow line; what takes longer was absent for a while."""
 
 
+QUICK, SLOW = 1.0, 3.0
+"""Seconds between two chunks below which more are asked for at once, and above which fewer are."""
+
 Take = Callable[[int, bytes], Awaitable[None]]
 """Takes the frame of one chunk or page in."""
 
@@ -53,6 +56,7 @@ class _Pull:
     absent: float = float("-inf")
     pulling: float = float("-inf")
     foreign: bool = False  # something else, or nothing, lies on one of the topics
+    asked: dict[str, None] = field(default_factory=dict[str, None])  # every topic so far
     done: list[str] = field(default_factory=list[str])  # topics to unsubscribe
 
 
@@ -65,6 +69,7 @@ class Download:
         self._pull: _Pull | None = None
         self._losses = 0
         self._gap = 0.0  # seconds between two arrivals, at most; slowly forgotten
+        self._window = 1
 
     @property
     def heard(self) -> float:
@@ -76,6 +81,8 @@ class Download:
         pull = self._pull
         expected = pull.waiting.get(topic) if pull is not None else None
         if pull is None or expected is None:
+            if pull is not None and topic in pull.asked:
+                pull.quiet = self._line.now  # a second copy: it took the line, nothing is absent
             return
         if len(payload) > self._line.settings.limits.frame or not matches(payload, expected[2]):
             pull.foreign = True
@@ -86,9 +93,17 @@ class Download:
             # What had to be asked for again was lost, not late: only the time since then is the line's.
             gap = now - max(pull.quiet, pull.absent)
             self._gap = min(max(gap, 0.9 * self._gap), LONGEST_GAP)
+            self._widen(gap)
             pull.quiet = now
             pull.arrived.append((expected[0], expected[1], payload))
         self._line.bell.ring(PULL)
+
+    def _widen(self, gap: float) -> None:
+        """Ask for more at once while chunks come fast; on a slow line they would queue, and seem lost."""
+        if gap < QUICK:
+            self._window = min(2 * self._window, self._line.settings.limits.window)
+        elif gap > SLOW:
+            self._window = max(1, self._window // 2)
 
     async def pull(self, version: Announcement) -> Model | None:
         """Return the model of ``version``; None if it is gone and a newer one must be pulled instead.
@@ -157,9 +172,9 @@ class Download:
         Raises:
             Lost: The slot is gone.
         """
-        window = self._line.settings.limits.window
         todo = deque(digests)
         while todo or pull.waiting or pull.arrived:
+            window = self._window
             if pull.arrived:
                 _, index, payload = pull.arrived.popleft()
                 await take(index, payload)
@@ -185,6 +200,7 @@ class Download:
         names = {where(slot, index): (kind, index, digests[index]) for index in batch}
         pull.session = line.session
         pull.waiting.update(names)
+        pull.asked.update(dict.fromkeys(names))
         try:
             await line.connection.subscribe(*names)
         except TransportError as error:
