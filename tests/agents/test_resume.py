@@ -1,6 +1,7 @@
 """Updates that are delivered by another process than the one that trained them; in virtual time."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,5 +258,32 @@ def test_send_numbers_go_on_when_the_reserved_ones_are_used_up() -> None:
             assert sends == sorted(set(sends))
             assert sends[-1] > 2048
             assert len(set(peer.transfers)) == 1
+
+    clock.run(story)
+
+
+@pytest.mark.parametrize("deaths", [False, True], ids=["reconnects", "deaths"])
+def test_losses_and_five_interruptions_cost_little_more_than_the_bytes(deaths: bool) -> None:
+    """20 % of the chunks lost: at most 1.4 times the bytes, and a window an interruption."""
+
+    async def story() -> None:
+        async with Peer(MemoryBroker(bandwidth=400_000), frame=FRAME) as peer:
+            chance = random.Random(7)
+            peer.window, peer.loses = 16 * FRAME, lambda send: chance.random() < 0.2
+            await peer.publish(noise(300), 0, slot=0)
+            machine = host(peer, noise(300))
+            agent = machine.start()
+            for _ in range(5):
+                count = len(peer.sends)
+                await peer.until(lambda count=count: len(peer.sends) >= count + 50, 600)
+                if deaths:
+                    machine.kill()
+                    agent = machine.start()
+                else:
+                    peer.broker.kill("a1")
+            await peer.until(lambda: agent.counters.applied == 1, 1200)
+            whole = peer.chunk_bytes / len(peer.sends) * 300
+            assert peer.chunk_bytes <= 1.4 * whole + 5 * peer.window
+            assert (len(peer.updates), len(set(peer.transfers)), machine.trained) == (1, 1, [0])
 
     clock.run(story)
