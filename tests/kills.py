@@ -49,6 +49,10 @@ QUARREL = "another client took over the broker session"
 """What a client ends with whose line broke five times in a row soon after it connected: a broker that dies
 every two seconds looks like that. Service managers start it again."""
 
+AT_WORK = 0.7
+"""Share of the kills at a point in the work: after so many words of the coordinator. The others come at any
+time, most of them while somebody still starts."""
+
 LATE = "late"
 """The agent that is admitted, and starts after the last kill."""
 
@@ -320,7 +324,11 @@ async def storm(arena: Arena, victims: Sequence[str], rng: np.random.Generator, 
         if n % 6 == 5:
             newest = arena.newest
             await arena.until(lambda newest=newest: arena.newest > newest, f"a version after {newest}")
-        await asyncio.sleep(rng.uniform(0.0, 1.2))
+        if rng.random() < AT_WORK:
+            words = arena.tap.messages + int(rng.integers(1, 40))
+            await arena.until(lambda words=words: arena.tap.messages >= words, "work")
+        else:
+            await asyncio.sleep(rng.uniform(0.0, 1.2))
         arena.tend()
         name = arena.agents[rng.integers(len(arena.agents))] if victim == AGENT else victim
         await arena.kill(name, rng.uniform(0.0, 0.3))
