@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from antiphon.broker_config.connection import Connected, Connection, Message
+from antiphon.broker_config.disk import RealDisk
 from antiphon.broker_config.paho_connection import connector
 from antiphon.broker_config.topics import ADMIN
 from antiphon.codecs.errors import AntiphonError, StateError, TransportError
-from antiphon.coordinator.models import load
+from antiphon.coordinator.ledger.reading import newest
+from antiphon.coordinator.models import tensors
 from antiphon.demo.board import Board
 from antiphon.demo.display import Display
 from antiphon.demo.problem import KILLED, LATE
@@ -58,7 +60,7 @@ class Play:
     marks: dict[str, float] = field(default_factory=dict[str, float])
     began: float = 0.0
     ended: float | None = None
-    seen: int = 0
+    seen: int = -1
 
     @property
     def seconds(self) -> float:
@@ -187,14 +189,14 @@ def _start_bank(run: Play, place: int) -> None:
 def _look(run: Play) -> None:
     """Judge the newest version, if there is another one than last time."""
     try:
-        stamp = run.stage.model.stat().st_mtime_ns
-        if stamp == run.seen:
-            return
-        params = load(run.stage.model)
+        model = newest(run.stage.state, RealDisk()).model
     except (OSError, StateError):
         return  # not there yet
-    run.seen = stamp
-    run.points.append((run.seconds, max(run.board.version, 0), run.stage.problem.judge(params)))
+    if model.number == run.seen:
+        return
+    run.seen = model.number
+    params = dict(tensors(model.schema, model.vector, model.exact))
+    run.points.append((run.seconds, model.number, run.stage.problem.judge(params)))
 
 
 def _show(run: Play) -> None:

@@ -104,14 +104,19 @@ class Stage:
         return self.folder / "federation"
 
     @property
+    def state(self) -> Path:
+        """The coordinator's state folder, with its ledger."""
+        return self.federation / "state"
+
+    @property
     def model(self) -> Path:
-        """The newest version."""
-        return self.federation / "state" / "model.safetensors"
+        """The newest version, once the coordinator has ended."""
+        return self.state / "model.safetensors"
 
     @property
     def events(self) -> Path:
         """The coordinator's event log."""
-        return self.federation / "state" / "events.jsonl"
+        return self.state / "events.jsonl"
 
     def bank(self, id: str) -> Path:
         """The folder of one bank."""

@@ -3,14 +3,18 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.table import Table
-from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
 from antiphon.broker_config.connection import Connect, Connected
-from antiphon.codecs.errors import ConfigError
+from antiphon.broker_config.disk import Disk
+from antiphon.codecs.errors import ConfigError, StateError
+from antiphon.coordinator.ledger.reading import Newest
+from antiphon.coordinator.models import Model
+from antiphon.coordinator.state_folder import first_model
 from antiphon.demo import play as module
 from antiphon.demo.display import PlainDisplay
 from antiphon.demo.play import NothingHappens, Play, play
@@ -27,6 +31,7 @@ class Actors:
         self.alive: set[str] = set()
         self.said: list[str] = []
         self.failed = ""
+        self.newest: Model | None = None
 
     def start(self, name: str, *arguments: str, folder: Path) -> None:
         self.said.append(f"start {name}")
@@ -72,7 +77,7 @@ async def coordinate(broker: MemoryBroker, stage: Stage, actors: Actors, version
         for number in range(1, versions + 1):
             await asyncio.sleep(pace)
             params = {name: value + 0.01 * number for name, value in stage.problem.initial().items()}
-            save_file(params, stage.model)
+            actors.newest = replace(first_model(params, {}), number=number)
             event = {"event": "version", "version": number, "agents": ["radio-tv"]}
             await line.publish(stage.topics.events, json.dumps(event).encode(), qos=0)
         event = {"event": "rejected", "agent": "radio-tv", "reason": "norm"}
@@ -90,6 +95,14 @@ def perform(
         return broker.connect
 
     monkeypatch.setattr(module, "connector", connector)
+
+    def newest(folder: Path, disk: Disk) -> Newest:
+        assert folder == stage.federation / "state"
+        if actors.newest is None:
+            raise StateError("there is no first version yet")
+        return Newest(actors.newest, b"r" * 16, 1)
+
+    monkeypatch.setattr(module, "newest", newest)
     monkeypatch.setattr(module, "listens", bool)
 
     async def main() -> Play:
