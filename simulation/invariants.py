@@ -28,6 +28,7 @@ def judge(ordeal: Ordeal) -> list[str]:
         *ordeal.tap.contradictions,
         *ordeal.overdue,
         *ordeal.vanished,
+        *ordeal.unbalanced,
         *ended_by_errors(ordeal),
         *kept_words(ordeal, ledger),
         *applied_once(ledger),

@@ -15,7 +15,8 @@ from antiphon.broker_config.connection import Limits as LineLimits
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.messages import UpdateId
 from antiphon.coordinator.keys import meet
-from antiphon.coordinator.settings import CoordinatorSettings, End, Limits
+from antiphon.coordinator.settings import CoordinatorSettings, End, LedgerSettings, Limits
+from antiphon.simulation import conservation
 from antiphon.simulation.books import read_ledger, read_outbox
 from antiphon.simulation.faults import NONE
 from antiphon.simulation.memory_broker import MemoryBroker
@@ -71,6 +72,7 @@ class Ordeal:
         scenario, parties, tap, peaks: For whoever judges.
         overdue: What did not happen in time, in sentences.
         vanished: Updates that left their agent's disk without an outcome, in sentences.
+        unbalanced: What was trained and is not where it should be, in sentences.
         calm_at: Virtual seconds at which the storm was over.
         over_at: Virtual seconds at which the coordinator had ended its run; infinity: never.
     """
@@ -82,9 +84,8 @@ class Ordeal:
         broker = MemoryBroker(protocol=scenario.protocol, limits=limits, seed=scenario.seed)
         for seat in scenario.seats:
             broker.lines[seat.id] = Line(seat.latency, seat.bandwidth)
-        self.parties = Parties(
-            _roles(scenario), _settings(scenario), first_params(scenario.elements), broker, scenario.seed
-        )
+        initial = first_params(scenario.elements) if scenario.initial else None
+        self.parties = Parties(_roles(scenario), _settings(scenario), initial, broker, scenario.seed)
         identity, roster = self.parties.identity, self.parties.roster
         peers = {id: meet(identity, id, entry.public, False) for id, entry in roster.items()}
         self.tap = Tap(identity, peers)
@@ -92,6 +93,7 @@ class Ordeal:
         self.peaks = Peaks()
         self.overdue: list[str] = []
         self.vanished: list[str] = []
+        self.unbalanced: list[str] = []
         self._kept: dict[str, tuple[UpdateId, ...]] = {}
         self._planned: list[Accident] = []
         self.calm_at, self.over_at = 0.0, float("inf")
@@ -175,9 +177,15 @@ class Ordeal:
         for host in parties.hosts.values():
             host.disk.full = False
         self.calm_at = _now()
+        self._weigh()
+        for host in parties.agents:
+            if self.scenario.lonely and host.name in self.scenario.silent:
+                parties.bury(host.name)
         await self._restart_coordinator()
-        for name in parties.hosts:
-            parties.start(name)
+        for host in parties.agents:
+            if not self.scenario.lonely or host.name not in self.scenario.silent:
+                parties.start(host.name)
+        parties.start(COORDINATOR)
         await self._all_gone([parties.coordinator], PATIENCE, "the run is not over")
         if parties.coordinator.up:
             return
@@ -187,6 +195,17 @@ class Ordeal:
         for host in parties.agents:
             parties.stop(host.name)
         await self._all_gone(parties.agents, GOODBYE, "it was asked to stop, and still there")
+
+    def _weigh(self) -> None:
+        """Compare what was trained with what is there, before the end of the run makes leftovers."""
+        parties, elements = self.parties, self.scenario.elements
+        disk = parties.coordinator.disk
+        given = conservation.sums(disk, FEDERATION, elements)
+        known = conservation.comparable(disk, FEDERATION, given)
+        for number, host in enumerate(parties.agents):
+            if host.name in known:
+                words = conservation.balance(number, host.name, host.disk, AGENT, given, elements)
+                self.unbalanced += [words] if words else []
 
     async def _restart_coordinator(self) -> None:
         """In good order, with an end in sight."""
@@ -243,7 +262,7 @@ class Ordeal:
 def _roles(scenario: Scenario) -> list[Role]:
     def role(number: int) -> Role:
         seat = scenario.seats[number]
-        settings = AgentSettings(encoding=seat.encoding)
+        settings = AgentSettings(encoding=seat.encoding, may_initialise=number == 0 and not scenario.initial)
         return Role(seat.id, lambda: Walker(number, scenario.elements), seat.seconds, settings)
 
     return [role(number) for number in range(len(scenario.seats))]
@@ -256,6 +275,7 @@ def _settings(scenario: Scenario, end: End | None = None) -> CoordinatorSettings
         limits=Limits(frame=scenario.frame, packet=scenario.packet, offer=scenario.offer),
         end=end or End(),
         durability=scenario.durability,
+        ledger=LedgerSettings(keep_versions=scenario.keep),
         roles={"n": "max"},
     )
 

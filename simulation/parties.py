@@ -70,6 +70,7 @@ class Host:
         lives: Processes so far.
         crashes: How many of them were killed.
         ahead: Seconds by which its clock is wrong.
+        buried: Whether nothing will ever run here again.
         errors: What processes ended by, in words, with the time.
         summary: Of the coordinator's last process that ended without an error.
     """
@@ -82,6 +83,7 @@ class Host:
     lives: int = 0
     crashes: int = 0
     ahead: float = 0.0
+    buried: bool = False
     errors: list[str] = field(default_factory=list[str])
     summary: Summary | None = None
 
@@ -98,7 +100,7 @@ class Parties:
         self,
         roles: list[Role],
         settings: CoordinatorSettings,
-        initial: Mapping[str, Array],
+        initial: Mapping[str, Array] | None,
         broker: MemoryBroker,
         seed: int,
     ) -> None:
@@ -107,14 +109,17 @@ class Parties:
         Args:
             roles: The agents.
             settings: The coordinator's; may be replaced between its processes.
-            initial: Parameters of version 0.
+            initial: Parameters of version 0; None: an agent whose settings allow it brings them.
             broker: Theirs.
             seed: Decides every draw but the keys.
         """
         self.settings, self.broker = settings, broker
         self.keys = {role.id: SecretKey.generate() for role in roles}
         self.identity = Identity("simulation", SecretKey.generate(), SigningKey.generate())
-        self.roster = {id: RosterEntry(id, key.public) for id, key in self.keys.items()}
+        allowed = {role.id: role.settings.may_initialise for role in roles}
+        self.roster = {
+            id: RosterEntry(id, key.public, may_initialise=allowed[id]) for id, key in self.keys.items()
+        }
         self.events: list[dict[str, Any]] = []
         """The coordinator's, of all its processes, in order."""
         self._roles = {role.id: role for role in roles}
@@ -137,7 +142,7 @@ class Parties:
     def start(self, name: str) -> None:
         """Start a process on a host where none runs."""
         host = self.hosts[name]
-        if host.up:
+        if host.up or host.buried:
             return
         host.lives += 1
         party = host.party = Party(name, host.disk)
@@ -164,6 +169,11 @@ class Parties:
             host.crashes += 1
             party.crash(power)
             self.broker.abandon(name, silent=power)
+
+    def bury(self, name: str) -> None:
+        """Kill what runs on a host, and let nothing run there again."""
+        self.crash(name, power=True)
+        self.hosts[name].buried = True
 
     def crash_after(self, name: str, steps: int, *, power: bool, then: Callable[[], None]) -> None:
         """Kill a process when it has run for so many steps more; ``then`` is called afterwards.

@@ -23,6 +23,9 @@ Choice = TypeVar("Choice")
 STORM = 240.0
 """Seconds in which things go wrong."""
 
+BEGINNING = 5.0
+"""Seconds in which the first version comes to be."""
+
 CRASHES = 5
 """At least so many, of the coordinator and of agents together; at least two of them the coordinator's."""
 
@@ -95,6 +98,9 @@ class Scenario:
         offer: Bytes of an offer: an update beyond it travels in chunks.
         frame: Bytes of an update frame.
         durability: Of the coordinator.
+        keep: Versions that its ledger keeps.
+        initial: Whether the operator brings the first version; otherwise the first agent does.
+        lonely: Whether all agents but the first die for ever when the storm is over.
         protocol: Of the broker.
         faults: What goes wrong with messages while the storm lasts.
         accidents: In order of time.
@@ -109,14 +115,18 @@ class Scenario:
     offer: int
     frame: int
     durability: Durability
+    keep: int
+    initial: bool
+    lonely: bool
     protocol: int
     faults: Faults
     accidents: tuple[Accident, ...] = field(repr=False)
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Agents who never answer."""
-        return tuple(seat.id for seat in self.seats if np.isinf(seat.seconds))
+        """Agents who never answer, or will not any more once the storm is over."""
+        last = self.seats[1:] if self.lonely else ()
+        return tuple(seat.id for seat in self.seats if np.isinf(seat.seconds) or seat in last)
 
     def __str__(self) -> str:
         """One line for people."""
@@ -124,7 +134,8 @@ class Scenario:
         crashes = sum(accident.trouble in DEATHS for accident in self.accidents)
         return (
             f"seed {self.seed}: {self.preset} {self.aggregation or ''} {self.durability}, "
-            f"{self.elements} elements, packet {self.packet}, offer {self.offer}, mqtt {self.protocol}, "
+            f"{self.elements} elements, offer {self.offer}, mqtt {self.protocol}, keeps {self.keep}, "
+            f"{'lonely, ' * self.lonely}{'' if self.initial else 'first version by agent-0, '}"
             f"{crashes} crashes of {len(self.accidents)} accidents; {seats}"
         )
 
@@ -146,6 +157,9 @@ def draw(seed: int) -> Scenario:
         offer=_one(rng, (1 << 10, 16 << 10)),
         frame=16 << 10,
         durability=durability,
+        keep=_one(rng, (100, 100, 3)),
+        initial=bool(rng.random() < 0.8),
+        lonely=bool(rng.random() < 0.2),
         protocol=_one(rng, (5, 5, 4)),
         faults=Faults(drop=0.2, duplicate=0.1, reorder=0.1, held=0.5, delay=0.02, refuse=0.01),
         accidents=_accidents(rng, [seat.id for seat in seats], durability),
@@ -207,7 +221,8 @@ def _other(rng: np.random.Generator, trouble: Trouble, parties: list[str]) -> Ac
 
 
 def _when(rng: np.random.Generator) -> float:
-    return round(float(rng.uniform(0.0, STORM)), 3)
+    """Now and then among a run's first steps."""
+    return round(float(rng.uniform(0.0, BEGINNING if rng.random() < 0.15 else STORM)), 3)
 
 
 def _one(rng: np.random.Generator, choices: Sequence[Choice]) -> Choice:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.coordinator.aggregation.presets import build_rule
-from antiphon.simulation.scenario import CRASHES, DEATHS, STORM, Trouble, draw
+from antiphon.simulation.scenario import BEGINNING, CRASHES, DEATHS, STORM, Trouble, draw
 
 MANY = [draw(seed) for seed in range(300)]
 
@@ -29,9 +29,20 @@ def test_every_seed_has_its_crashes_and_the_messages_of_a_bad_network() -> None:
         assert str(scenario.seed) in str(scenario)
 
 
+def test_lonely_agent_is_one_that_answers() -> None:
+    lonely = [scenario for scenario in MANY if scenario.lonely]
+    assert 30 < len(lonely) < 90
+    for scenario in lonely:
+        (last,) = [seat for seat in scenario.seats if seat.id not in scenario.silent]
+        assert math.isfinite(last.seconds)
+
+
 def test_everything_that_can_happen_happens_to_some_seed() -> None:
     assert {each.trouble for scenario in MANY for each in scenario.accidents} == set(get_args(Trouble))
-    assert {len(scenario.silent) for scenario in MANY} == {0, 1}
+    assert {len(scenario.silent) for scenario in MANY if not scenario.lonely} == {0, 1}
+    assert {scenario.keep for scenario in MANY} == {3, 100}
+    assert {scenario.initial for scenario in MANY} == {True, False}
+    assert any(scenario.accidents[0].at < BEGINNING for scenario in MANY)
     assert {scenario.offer for scenario in MANY} == {1 << 10, 16 << 10}
     assert {scenario.elements > 5_000 for scenario in MANY} == {True, False}
     assert {seat.encoding for scenario in MANY for seat in scenario.seats} == {"lossless", "float16", "int8"}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from antiphon.agents import recovery as agent_recovery
+from antiphon.agents import residual
 from antiphon.coordinator import flushing, merging, service
 from antiphon.coordinator.buffer import Buffer
 from antiphon.coordinator.commits import Commits
@@ -124,6 +125,16 @@ def test_outbox_that_forgets_at_a_restart_is_noticed(monkeypatch: Patch) -> None
 
     monkeypatch.setattr("antiphon.agents.books.recover", forgetful)
     assert "left its disk without an outcome" in broken(range(20))
+
+
+def test_numbers_that_error_feedback_loses_are_noticed(monkeypatch: Patch) -> None:
+    def clear(rest: Any, schema: Any, first: int) -> Any:
+        del schema, first
+        rest[:] = 0
+        return rest
+
+    monkeypatch.setattr(residual, "clear", clear)
+    assert "is not where it should be" in broken(range(10))
 
 
 def test_model_that_is_not_what_the_ledger_says_is_noticed(monkeypatch: Patch) -> None:
