@@ -85,9 +85,13 @@ def read_head(body: bytes) -> Head:
 
 
 def put_transfer(cursor: Cursor, ordinal: int, record: Record) -> None:
-    """Keep what is needed to go on with an update's transfer."""
+    """Keep what is needed to go on with an update's transfer, unless its last word has come meanwhile."""
     values = (record.transfer, record.secret.export(), record.epoch, record.frame_limit, record.reserved)
-    cursor.execute("INSERT OR REPLACE INTO transfers VALUES (?, ?, ?, ?, ?, ?)", (ordinal, *values))
+    cursor.execute(
+        "INSERT OR REPLACE INTO transfers SELECT ordinal, ?, ?, ?, ?, ? FROM updates"
+        " WHERE ordinal = ? AND state = 'pending'",
+        (*values, ordinal),
+    )
 
 
 def drop_transfer(cursor: Cursor, ordinal: int) -> None:

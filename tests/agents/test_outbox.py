@@ -292,6 +292,15 @@ def test_a_transfer_comes_back_with_its_update_and_goes_with_it(tmp_path: Path, 
     assert fresh(tmp_path, disk).entries[0].record is None
 
 
+def test_a_transfer_of_an_update_that_was_settled_meanwhile_is_forgotten(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE)
+    outbox.settle(entry)
+    outbox.keep(entry, Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024))
+    outbox.close()
+    assert fresh(tmp_path, disk).entries == ()
+
+
 def test_no_trace_of_a_transfers_key_stays_on_the_disk(tmp_path: Path) -> None:
     outbox = fresh(tmp_path)
     entry = put(outbox, 1, LARGE)

@@ -65,6 +65,18 @@ def test_a_transfer_is_replaced_and_goes_with_its_update(store: Store) -> None:
     assert tables.read_transfers(store) == {}
 
 
+def test_a_transfer_is_not_kept_when_the_last_word_came_first(store: Store) -> None:
+    record = Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024)
+    with store.transaction() as cursor:
+        tables.put_update(cursor, Entry(head(1), 0, ""), b"")
+        tables.put_state(cursor, 0, "received")
+    with store.transaction() as cursor:
+        tables.put_transfer(cursor, 0, record)
+        tables.drop_update(cursor, 0)
+        tables.put_transfer(cursor, 0, record)
+    assert tables.read_transfers(store) == {}
+
+
 def test_there_is_one_residual_or_none(store: Store) -> None:
     for residual in (Residual(b"r" * 16, b"s" * 32, ""), Residual(b"r" * 16, b"s" * 32, "2.residual"), None):
         with store.transaction() as cursor:
