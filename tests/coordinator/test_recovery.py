@@ -30,7 +30,7 @@ from tests.coordinator.peer import Peer, Pulled, Sent
 from tests.coordinator.stage import FOLDER, Stage, staged, told
 from tests.coordinator.test_broadcast import chunked_versions
 from tests.coordinator.test_service import versions
-from tests.coordinator.test_transfers import BIG, LIMITS
+from tests.coordinator.test_transfers import BIG, LIMITS, offered
 
 PATIENT: dict[str, Any] = {"k": 3, "deadline": {"least": 3600.0, "most": 3600.0}}
 
@@ -454,6 +454,62 @@ def test_full_disk_pauses_merging_and_loses_nothing() -> None:
             house.disk.full = False
             for peer in peers:
                 assert (await peer.until_told("applied", seconds=30.0)).version == 1
+
+    run(main)
+
+
+def test_first_version_is_published_when_the_disk_has_room_for_it() -> None:
+    async def main() -> None:
+        house = stage()
+        house.slow["commit_version"] = 5.0
+        async with staged(house):
+            peer = await house.join("a")
+            await asyncio.sleep(3.0)
+            house.disk.full = True
+            await asyncio.sleep(30.0)
+            assert not peer.raw
+            house.disk.full = False
+            await peer.until_version(0, seconds=30.0)
+
+    run(main)
+
+
+def test_end_of_a_run_waits_for_room_to_merge_what_is_left() -> None:
+    async def main() -> None:
+        async with staged(stage(PATIENT, end=End(time_budget=60.0, linger=0.1))) as house:
+            peer = await house.join("a")
+            await peer.answer(0.5)
+            await peer.until_told("received")
+            await asyncio.sleep(30.0)
+            house.disk.full = True
+            await asyncio.sleep(120.0)
+            assert not house.task.done()
+            house.disk.full = False
+            summary = await house.task
+            assert (summary.version, summary.applied) == (1, 1)
+
+    run(main)
+
+
+def test_update_that_rots_on_the_disk_is_rejected_and_the_others_are_merged_without_it() -> None:
+    async def main() -> None:
+        async with staged(stage(PATIENT, initial=BIG)) as house:
+            peers = [await house.join(name) for name in ("a", "b", "c")]
+            for n, peer in enumerate(peers):
+                _, sent = await offered(peer)
+                await peer.until_told("granted")
+                if n == 2:
+                    [rotten] = [name for name in house.spooled() if name.startswith("a-")]
+                    path = FOLDER / "state" / "spool" / rotten
+                    data = bytearray(house.disk.read(path))
+                    data[100] ^= 1
+                    house.disk.write(path, [bytes(data)], sync=True)
+                for index in range(sent.offer.chunks):
+                    await peer.chunk(sent, index)
+                await peer.until_told("received")
+            assert (await peers[0].until_told("rejected", "applied", seconds=4000.0)).reason == "malformed"
+            for peer in peers[1:]:
+                assert (await peer.until_told("applied")).version == 1
 
     run(main)
 
