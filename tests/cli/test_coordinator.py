@@ -28,6 +28,12 @@ from antiphon.coordinator.service import Summary
             "version 3: a (τ 0), b (τ 2)",
         ),
         ({"event": "over", "detail": "done"}, "over: done"),
+        (
+            {"event": "recovered", "version": 41, "detail": "version 41, 3 updates wait"},
+            "recovered: version 41, 3 updates wait",
+        ),
+        ({"event": "disk", "detail": "the disk takes nothing"}, "disk: the disk takes nothing"),
+        ({"event": "optimiser", "detail": "begins from zeros"}, "optimiser: begins from zeros"),
         ({"event": "accepted", "agent": "a"}, ""),
     ],
 )
@@ -98,6 +104,32 @@ def test_run_starts_with_the_folders_model_and_its_roles(
     assert given["initial"]()["w"].tolist() == [0, 0, 0]
     assert (given["take_over"], given["listen"], given["identity"].federation) == (True, None, "credit")
     assert "version 5, 7 updates applied, 1 rejected; the model is in m" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "new_run", "insist"),
+    [([], False, False), (["--initial"], False, True), (["--initial", "--new-run"], True, False)],
+)
+def test_initial_file_that_is_asked_for_is_insisted_on_unless_another_run_begins(
+    federation: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], new_run: bool, insist: bool
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Fake:
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            given.update(named)
+
+        def stop(self) -> None:
+            given["stopped"] = True
+
+        async def run(self) -> Summary:
+            return Summary("it was stopped", b"", 5, b"", 7, 1, Path("m"))
+
+    monkeypatch.setattr("antiphon.cli.coordinator.Coordinator", Fake)
+    file = str(federation / "initial.safetensors")
+    words = [word for option in options for word in ([option, file] if option == "--initial" else [option])]
+    assert main(["coordinator", str(federation), "--quiet", *words]) == 0
+    assert (given["new_run"], given["insist"]) == (new_run, insist)
 
 
 @pytest.mark.parametrize("name", ["nothing.npz", "nothing.safetensors"])
