@@ -111,6 +111,7 @@ def plot_comparison(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     staleness: Mapping[str, Sequence[tuple[str, int]]],
     influence: Mapping[str, Mapping[str, float]],
+    rows: Mapping[str, float],
     levels: Sequence[float],
     score: str,
 ) -> None:
@@ -121,6 +122,7 @@ def plot_comparison(
         curves: (seconds, score) in order, by the run's name.
         staleness: (label in versions, number of updates) by the run's name; the same labels for all.
         influence: By the run's name, each group's share, 0 to 1; the same groups for all.
+        rows: Each group's share of all rows, 0 to 1.
         levels: Horizontal lines to compare with.
         score: The score's name.
 
@@ -130,7 +132,8 @@ def plot_comparison(
     figure = _blank(9.0, 7.5)
     parts = figure.subplot_mosaic([["upper", "upper"], ["left", "right"]])
     upper, left, right = (_tidy(parts[name]) for name in ("upper", "left", "right"))
-    for name, colour in zip(curves, _colours(len(curves)), strict=True):
+    colours = [SERIES[number % len(SERIES)] for number in range(len(curves))]
+    for name, colour in zip(curves, colours, strict=True):
         seconds, values = [point[0] for point in curves[name]], [point[1] for point in curves[name]]
         upper.plot(seconds, values, color=colour, linewidth=1.8, label=name)
     for level in levels:
@@ -142,26 +145,25 @@ def plot_comparison(
         name: [(label, 100 * count / max(1, sum(n for _, n in bars))) for label, count in bars]
         for name, bars in staleness.items()
     }
-    _bars_beside_each_other(left, shares)
+    _bars_beside_each_other(left, list(shares.values()), colours)
     left.set_xlabel("staleness, versions")
     left.set_ylabel("percent of its updates")
-    percents = {name: [(g, 100 * share) for g, share in groups.items()] for name, groups in influence.items()}
-    _bars_beside_each_other(right, percents)
-    right.set_ylabel("percent of the influence")
+    groups = [rows, *influence.values()]
+    percents = [[(group, 100 * share) for group, share in each.items()] for each in groups]
+    _bars_beside_each_other(right, percents, [GREY, *colours])
+    right.set_ylabel("percent of the influence (grey: of the rows)")
     _save(figure, path)
 
 
-def _bars_beside_each_other(axes: Any, series: Mapping[str, Sequence[tuple[str, float]]]) -> None:
+def _bars_beside_each_other(
+    axes: Any, series: Sequence[Sequence[tuple[str, float]]], colours: Sequence[str]
+) -> None:
     width = 0.8 / max(1, len(series))
-    labels = [label for label, _ in next(iter(series.values()), ())]
-    for place, (colour, bars) in enumerate(zip(_colours(len(series)), series.values(), strict=True)):
+    for place, (colour, bars) in enumerate(zip(colours, series, strict=True)):
         at = [number + (place - (len(series) - 1) / 2) * width for number in range(len(bars))]
         axes.bar(at, [height for _, height in bars], width, color=colour)
+    labels = [label for label, _ in next(iter(series), ())]
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
-
-
-def _colours(count: int) -> list[str]:
-    return [SERIES[number % len(SERIES)] for number in range(count)]
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:

@@ -120,11 +120,13 @@ def draw(path: Path, population: Population, results: Sequence[Result]) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
+    rows = sum(each.rows for each in results[0].classes)
     plots.plot_comparison(
         path,
         {result.preset: [(point.seconds, point.score) for point in result.points] for result in results},
         {result.preset: histogram(result.staleness) for result in results},
         {result.preset: {each.name: each.influence for each in result.classes} for result in results},
+        {each.name: each.rows / rows for each in results[0].classes},
         population.run.targets,
         WORDS[population.run.score],
     )

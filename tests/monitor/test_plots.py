@@ -37,7 +37,8 @@ def test_runs_beside_each_other(tmp_path: Path) -> None:
     staleness = {name: [("0", 3), ("1+", 1)] for name in runs}
     influence = {name: {"fast": 0.9, "slow": 0.1} for name in runs}
     path = tmp_path / "runs.png"
-    plots.plot_comparison(path, curves, staleness, influence, [0.75], "accuracy")
+    rows = {"fast": 0.5, "slow": 0.5}
+    plots.plot_comparison(path, curves, staleness, influence, rows, [0.75], "accuracy")
     assert size_of(path) == (1080, 900)
 
 
@@ -45,7 +46,9 @@ def test_run_in_which_nothing_happened_still_gives_pictures(tmp_path: Path) -> N
     plots.plot_score(tmp_path / "score.png", [], {}, "AUC")
     plots.plot_staleness(tmp_path / "staleness.png", [], 0.0)
     plots.plot_influence(tmp_path / "influence.png", [])
-    plots.plot_comparison(tmp_path / "runs.png", {"fedbuff": []}, {"fedbuff": []}, {"fedbuff": {}}, [], "auc")
+    plots.plot_comparison(
+        tmp_path / "runs.png", {"fedbuff": []}, {"fedbuff": []}, {"fedbuff": {}}, {}, [], "auc"
+    )
     assert len(list(tmp_path.iterdir())) == 4
 
 
