@@ -37,7 +37,6 @@ from antiphon.coordinator.ledger.ledger import Ledger
 from antiphon.coordinator.ledger.records import RecoveredVersion
 from antiphon.coordinator.merging import Spoiled
 from antiphon.coordinator.models import Model
-from antiphon.coordinator.norms import euclidean
 from antiphon.coordinator.remembered import Remembered
 from antiphon.coordinator.reporting import Events
 from antiphon.coordinator.roster import Roster
@@ -200,7 +199,7 @@ class Flushing:
             made = await self._make(batch)
             if isinstance(made, Spoiled):
                 self._reject(batch[made.index], made.reason, made.detail)
-            elif (committed := await self._commit(made)) is not None:
+            elif made is not None and (committed := await self._commit(made)) is not None:
                 if committed:
                     await self._publish(made)
                 return committed
@@ -220,7 +219,6 @@ class Flushing:
         """Announce again what a former process committed; ``shown``: see `Broadcast.resume`."""
         tools, model = self._tools, self.model
         assert model is not None  # a programming error: `recover` had a version
-        tools.remembered.norms.model = await tools.environment.run(euclidean, model.vector)
         sealed = await tools.broadcast.resume(model, shown, tools.roster.slowest_round_trip(_now()))
         await tools.broadcast.announce(model, sealed)
         for late in tools.buffer.all():
@@ -228,8 +226,11 @@ class Flushing:
                 self._reject(late, "unknown-base", "another agent brought the first version")
         self.wake()
 
-    async def _make(self, batch: Sequence[Accepted]) -> Made | Spoiled:
+    async def _make(self, batch: Sequence[Accepted]) -> Made | Spoiled | None:
         """Merge a batch; before the first version, its first update becomes that.
+
+        Returns:
+            None if one of the updates was rejected meanwhile, so that its file is gone.
 
         Raises:
             StateError: A spool file cannot be read.
@@ -239,7 +240,12 @@ class Flushing:
                 return await self._begin(batch[0])
             return await self._merge(self.model, batch)
         except OSError as error:
-            raise StateError(f"cannot read the spool: {error.strerror or error}") from None
+            if not all(self._tools.buffer.has(accepted) for accepted in batch):
+                return None
+            raise StateError(
+                f"cannot read {error.filename or 'an update that was received'}: {error.strerror or error}; "
+                "repair the disk or restore the state folder from a backup, then start again"
+            ) from None
 
     async def _begin(self, accepted: Accepted) -> Made | Spoiled:
         """Read the first version that an agent brought."""
@@ -312,8 +318,9 @@ class Flushing:
         self.wake()
 
     def _reject(self, accepted: Accepted, reason: str, detail: str) -> None:
-        self._tools.buffer.remove([accepted])
-        self._tools.reject(accepted, reason, detail)
+        if self._tools.buffer.has(accepted):  # it may have been revoked while the merge found it spoiled
+            self._tools.buffer.remove([accepted])
+            self._tools.reject(accepted, reason, detail)
 
     def reject_all(self, batch: Sequence[Accepted], reason: str, detail: str) -> None:
         """Reject what waits: its agent was revoked, or the run is over. What is being committed counts."""

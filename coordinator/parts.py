@@ -32,6 +32,7 @@ from antiphon.coordinator.ledger.records import (
     Recovered,
     Settle,
 )
+from antiphon.coordinator.norms import euclidean
 from antiphon.coordinator.notes import Notes
 from antiphon.coordinator.outgoing import Outgoing
 from antiphon.coordinator.rack import Books, Rack
@@ -189,6 +190,7 @@ class Parts:
         if version is not None:
             state = version.rule_state
             self.broadcast.model = version.model
+            self.remembered.norms.model = await run(euclidean, version.model.vector)
         for admission in found.admissions:
             state = admitted(self.rule, state, admission.agent, admission.at)
         self.flushing.recover(version, state)
@@ -213,6 +215,8 @@ class Parts:
             self.commits.put(PutState(over=False))
         gone = [waiting for waiting in self.buffer.all() if waiting.update.agent not in self.roster.peers]
         self.flushing.reject_all(gone, "revoked", "the agent's admission was taken back")
+        for agent in [agent for agent in self.reports if agent not in self.roster.peers]:
+            del self.reports[agent]
 
     async def outrank(self, term: int) -> None:
         """Make our term larger than one that was seen at the broker.
@@ -265,8 +269,11 @@ class Parts:
         outcome = Outcome("rejected", update.offer.digest, -1, error.reason, error.detail)
 
         def done() -> None:
-            self._tell(update, outcome)
-            self.events.add("rejected", agent=update.agent, reason=reason, detail=detail[:300])
+            # The ledger's word counts: a version whose commit was given up at a stop may be there after all.
+            counts = self.ledger.outcome(update.agent, update.id) or outcome
+            self._tell(update, counts)
+            if counts.type == outcome.type:
+                self.events.add("rejected", agent=update.agent, reason=reason, detail=detail[:300])
             self._let_go(update)
 
         self.commits.put(Settle(update.agent, update.id, outcome), done)

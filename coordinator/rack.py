@@ -8,6 +8,7 @@ Not done here: publishing (`antiphon.coordinator.broadcast`); which slot is free
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +84,19 @@ class Rack:
         ordered = sorted(rows, key=lambda row: row.slot)
         self._retained = {row.slot: (row.retained_chunks, row.retained_pages) for row in ordered}
         self._cleared = dict(self._retained)
-        if model is None:
-            return
+        if model is not None:
+            await self._restore(ordered, pins, model, keys, now, wall)
+        await self._environment.run(self._sweep)
+
+    async def _restore(
+        self,
+        ordered: Iterable[PutSlot],
+        pins: Iterable[PutPin],
+        model: Model,
+        keys: Mapping[bytes, GroupKey],
+        now: float,
+        wall: float,
+    ) -> None:
         slots = Slots(count_slots(publication.plain_size(model.schema), self._budget))
         for row in ordered:
             sealed = row.publication
@@ -97,6 +109,17 @@ class Rack:
             self._pins[(pin.agent, pin.publication)] = pin.since
             slots.restore_pin(pin.publication, pin.agent, now - max(0.0, wall - pin.since), now)
         self.keep_pins()
+
+    def _sweep(self) -> None:
+        """Delete what no slot holds any more; what cannot be deleted now can be the next time. Disk work."""
+        disk = self._environment.disk
+        kept = {path for sealed, _ in self._by_slot.values() for _, path in self.files(sealed)}
+        for slot in disk.names(self._folder):
+            for name in disk.names(self._folder / slot):
+                path = self._folder / slot / name
+                with suppress(OSError):
+                    if path not in kept:
+                        disk.remove(path)
 
     async def _is_intact(self, slot: int, sealed: Publication, keys: Mapping[bytes, GroupKey]) -> bool:
         key = keys.get(sealed.key)

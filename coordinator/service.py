@@ -213,6 +213,8 @@ class Coordinator:
             failure = _first(errors)
             parts.events.add("stopped", reason="error", detail=str(failure)[:300])
             await self._sign_off(parts, "offline")
+        finally:
+            await parts.flushing.leave(0.0)
         if failure is not None:  # raised up there, Python 3.11.2 would make it a group
             raise failure
         return self._summary(parts)

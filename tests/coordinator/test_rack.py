@@ -128,6 +128,23 @@ def test_file_of_a_slot_that_a_newer_version_took_is_not_read() -> None:
     run(main)
 
 
+def test_files_that_no_slot_holds_are_deleted_at_the_start() -> None:
+    async def main() -> None:
+        desk = Desk()
+        [sealed] = await fill(desk.rack(), 0)
+        folder = FOLDER / str(sealed.slot)
+        desk.disk.write(folder / "99", [b"of a longer version"], sync=True)
+        desk.disk.make(FOLDER / "7")
+        desk.disk.write(FOLDER / "7" / "m0", [b"of a slot that is gone"], sync=True)
+        before = len(desk.disk.names(folder))
+        rack = await desk.again()
+        assert len(desk.disk.names(folder)) == before - 1 == sealed.chunks + sealed.pages
+        assert desk.disk.names(FOLDER / "7") == []
+        assert rack.of(sealed.id) == sealed
+
+    run(main)
+
+
 def test_leftovers_are_named_once_and_the_highest_numbers_stay_in_the_ledger() -> None:
     async def main() -> None:
         desk = Desk()

@@ -651,12 +651,14 @@ def test_update_of_an_agent_that_was_revoked_meanwhile_is_rejected_at_the_start(
         async with staged(stage(PATIENT)) as house:
             peers = [await house.join(name) for name in ("a", "b")]
             for peer in peers:
-                await peer.answer()
+                await peer.answer(metrics={"auc": 0.5})
                 await peer.until_told("received")
             house.crash()
             del house.roster["a"]
             house.start()
             await house.until(lambda: house.named("rejected"))
+            assert house.coordinator.said_by(["a"]) == {}
+            assert house.coordinator.said_by(["b"]) == {"auc": 0.5}
             assert [(e["agent"], e["reason"]) for e in house.named("rejected")] == [("a", "revoked")]
             summary = await house.stop()
             assert summary.rejected == 1
