@@ -68,6 +68,15 @@ class Books:
         agent, update = name
         return 1 <= update.sequence <= self.marks.get(agent, {}).get(update.incarnation, 0)
 
+    def may_be_settled(self, name: Name) -> bool:
+        """Whether the tables must be asked: it is not above its mark, or its process start has no mark.
+
+        A process start beyond the bound never gets one, although what became of its updates is written down.
+        """
+        agent, update = name
+        mark = self.marks.get(agent, {}).get(update.incarnation)
+        return mark is None or update.sequence <= mark
+
     def has_room(self, agent: str, incarnation: bytes) -> bool:
         """Whether the agent may have a mark for that process start."""
         marks = self.marks.get(agent, {})

@@ -188,15 +188,15 @@ class Ledger:
     def outcome(self, agent: str, update: UpdateId) -> Outcome | None:
         """Return what is known of an update: received, its outcome, "settled" if forgotten, or None.
 
-        Reads the disk only for an update below its mark whose outcome is not among the newest.
+        Reads the disk only for an update that is not among the newest, and of which the marks do not tell.
         """
         name = (agent, update)
         found = self._books.known(name)
-        if found is not None or not self._books.below_mark(name):
+        if found is not None or not self._books.may_be_settled(name):
             return found
         rows = self._opened.rows(OUTCOME, (agent, update.incarnation, update.sequence))
         if not rows:
-            return Outcome("settled")
+            return Outcome("settled") if self._books.below_mark(name) else None
         type, digest, version, reason, detail = rows[0]
         return Outcome(type, digest, -1 if version is None else version, reason, detail)
 

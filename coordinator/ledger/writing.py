@@ -134,7 +134,7 @@ class Draft:
         if name in self.changes.settled:
             return True
         known = None if name in self.changes.opened else self._books.known(name)
-        if known is not None or not self._books.below_mark(name):
+        if known is not None or not self._books.may_be_settled(name):
             return known is not None and known.type != "received"
         agent, update = name
         sql = "SELECT 1 FROM outcomes WHERE agent = ? AND incarnation = ? AND sequence = ?"

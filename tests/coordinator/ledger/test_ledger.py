@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from antiphon.codecs.errors import Rejected
+from antiphon.codecs.messages import UpdateId
 from antiphon.codecs.schema import model_digest
 from antiphon.coordinator.aggregation.history import init_step
 from antiphon.coordinator.ledger.records import Outcome, Receive, Retention, Settle
@@ -228,6 +229,20 @@ def test_more_process_starts_than_the_bound_are_refused_and_leave_no_mark() -> N
     stage.ledger.commit([Settle("a", update_id(9, b"z" * 16), refused())])
     assert stage.ledger.outcome("a", update_id(8, b"z" * 16)) is None
     assert stage.ledger.outcome("a", update_id(9, b"z" * 16)) == refused()
+
+
+@pytest.mark.parametrize("name", [update_id(9, b"z" * 16), update_id(0)])
+def test_refusal_that_leaves_no_mark_is_written_down_once_although_a_restart_forgot_it(
+    name: UpdateId,
+) -> None:
+    stage = opened(incarnations=1)
+    stage.ledger.commit([Settle("a", update_id(1), refused())])
+    for _ in range(2):
+        stage.ledger.commit([Settle("a", name, refused())])
+        stage.ledger.close()
+        stage.open(incarnations=1)
+        assert stage.ledger.outcome("a", name) == refused()
+    assert stage.ledger.rejected == 2
 
 
 def test_term_grows_with_each_start_and_above_one_that_was_seen() -> None:
