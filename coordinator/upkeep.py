@@ -30,6 +30,7 @@ SWEEP_EVERY = 5.0
 
 REVOKED = ("revoked", "the agent's admission was taken back")
 RUN_OVER = ("run-over", "the run has ended")
+TOO_LATE = ("unknown-base", "another first version came before this one")
 
 
 async def check_updates(parts: Parts) -> None:
@@ -51,10 +52,8 @@ async def check_updates(parts: Parts) -> None:
 
 def _accept(parts: Parts, update: Update, checked: Checked) -> None:
     try:
-        if update.agent not in parts.roster.peers:
-            raise Rejected(*REVOKED)
-        if parts.closed:
-            raise Rejected(*RUN_OVER)
+        if (objection := _objection(parts, update)) is not None:
+            raise Rejected(*objection)
         parts.ledger.check_incarnation(update.agent, update.id)
     except Rejected as error:
         _reject(parts, update, error)
@@ -72,6 +71,18 @@ def _accept(parts: Parts, update: Update, checked: Checked) -> None:
     )
 
 
+def _objection(parts: Parts, update: Update) -> tuple[str, str] | None:
+    """Return why an update counts no more, although its offer was admitted: reason and detail."""
+    if update.agent not in parts.roster.peers:
+        return REVOKED
+    if parts.closed:
+        return RUN_OVER
+    # Merged as a change to the first version, it would add a whole model to it.
+    if update.offer.base == NO_DIGEST and parts.flushing.model is not None:
+        return TOO_LATE
+    return None
+
+
 def _received(parts: Parts, update: Update, checked: Checked, now: float) -> None:
     """The update is durable: it counts, and its agent may hear of it."""
     offer, peer = update.offer, parts.roster.peers.get(update.agent)
@@ -84,11 +95,9 @@ def _received(parts: Parts, update: Update, checked: Checked, now: float) -> Non
     parts.remembered.accepted(update.agent, offer, checked.sumsq)
     parts.events.add("accepted", agent=update.agent, version=offer.base_number)
     # Its agent may have been revoked, or the run ended, while it was written down.
-    if peer is None:
-        parts.flushing.reject_all([accepted], *REVOKED)
-    elif parts.closed:
-        parts.flushing.reject_all([accepted], *RUN_OVER)
-    else:
+    if (objection := _objection(parts, update)) is not None:
+        parts.flushing.reject_all([accepted], *objection)
+    elif peer is not None:
         word = receipt("received", update.id, digest=offer.digest, transfer=update.transfer)
         parts.receipts.put(peer, word)
     parts.flushing.wake()

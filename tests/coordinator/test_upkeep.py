@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from antiphon.codecs.messages import Asked
+from antiphon.codecs.schema import infer
 from antiphon.coordinator import upkeep
 from antiphon.coordinator.settings import End, Limits
 from antiphon.simulation.clock import run
-from tests.coordinator.house import settings
-from tests.coordinator.peer import Peer, Sent
+from tests.coordinator.house import SMALL, settings
+from tests.coordinator.peer import Peer, Pulled, Sent
 from tests.coordinator.stage import Stage, staged, told
 from tests.coordinator.test_transfers import BIG, LIMITS, offered
 
@@ -110,6 +111,28 @@ def test_agent_revoked_while_its_update_is_written_down_is_rejected() -> None:
             await asyncio.sleep(30.0)
             assert not told(peer, "received", "applied")
             assert peer.announcement.number == 0
+
+    run(main)
+
+
+@pytest.mark.parametrize("late", ["check", "commit"])
+def test_first_version_that_comes_through_after_another_is_never_merged_into_it(late: str) -> None:
+    async def main() -> None:
+        house = stage()
+        house.initial = None
+        async with staged(house):
+            peers = [await house.join(name, may_initialise=True) for name in ("a", "b")]
+            house.slow["commit_version"] = 1.0
+            for peer in peers:
+                await peer.until(lambda peer=peer: peer.raw and peer.keys)
+                pulled = Pulled(peer.announcement, infer(SMALL), ONES, b"")
+                await peer.offer(*peer.make(pulled, ONES, initial=True))
+                await asyncio.sleep(0.2)
+                house.slow[late] = 10.0
+            assert (await peers[0].until_told("applied")).version == 0
+            assert (await peers[1].until_told("applied", "rejected")).reason == "unknown-base"
+            await asyncio.sleep(60.0)
+            assert peers[0].announcement.number == 0
 
     run(main)
 
