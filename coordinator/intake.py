@@ -233,17 +233,21 @@ class Intake:
             self._desk.commits.put(CloseUpload(upload.agent, upload.transfer, upload.path.name))
             return
         if (update := self._desk.transfers.restore(upload)) is not None:
+            self._arrived(update)  # at once: its agent must not begin it anew while it waits for its check
             self._restored.append(update)
 
     async def finish_restored(self) -> None:
         """Check what was complete, but not received, when the last start ended. Ends when all is queued."""
         while self._restored:
-            await self._finish(self._restored.pop(0))
+            await self.complete.put(self._restored.pop(0))
 
     async def _finish(self, update: Update) -> None:
+        self._arrived(update)
+        await self.complete.put(update)
+
+    def _arrived(self, update: Update) -> None:
         self._desk.answers.checking(update)
         self.spooled += update.spooled
-        await self.complete.put(update)
 
     def concluded(self, update: Update) -> None:
         """What became of a complete update is in the ledger, or it was given back to its agent."""

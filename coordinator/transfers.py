@@ -172,7 +172,7 @@ class Transfers:
             self._receipts.put(peer, upload.wait(MOST_PATIENCE))
             return None
         if self._uploads.get(peer.id) is not upload:  # forgotten meanwhile, its file with it
-            await self._environment.run(disk.remove, upload.path)
+            await self._environment.run(self._remove, upload)
             return None
         self._roster.answered(peer.id, _now())
         upload.touched = _now()

@@ -44,6 +44,10 @@ def stage(seed: int = 0, *, limits: Limits = LIMITS, initial: Mapping[str, Any] 
     )
 
 
+def replace_limits(**more: Any) -> Limits:
+    return msgspec.structs.replace(LIMITS, **more)
+
+
 async def send(peer: Peer, sent: Sent, *indices: int) -> None:
     for index in indices:
         await peer.chunk(sent, index)
@@ -269,6 +273,35 @@ def test_complete_upload_that_was_not_received_is_checked_without_a_word_of_its_
             house.start()
             assert (await peer.until_told("applied")).version == 1
             assert len(house.chunks["a"]) == total
+
+    run(main)
+
+
+def test_updates_that_wait_for_their_check_after_a_restart_are_not_begun_anew() -> None:
+    async def main() -> None:
+        house = stage(limits=replace_limits(checks=1))
+        async with staged(house):
+            made: list[tuple[Peer, Sent]] = []
+            for name in "abcdef":
+                peer = await house.join(name)
+                made.append((peer, (await offered(peer))[1]))
+                await peer.until_told("granted")
+            house.slow["commit"] = 1000.0
+            for peer, sent in made:
+                await send(peer, sent, *range(sent.offer.chunks))
+            await asyncio.sleep(5.0)
+            house.crash()
+            house.slow = {"check": 10.0}
+            term = made[0][0].announcement.term
+            house.start()
+            for peer, sent in made:
+                await peer.until(lambda peer=peer: peer.announcement.term > term)
+                before = len(peer.receipts)
+                await peer.offer(sent.offer, sent.payloads)
+                assert (await peer.until_told("progress", "granted", after=before)).type == "progress"
+            for peer, _ in made:
+                await peer.until_told("applied")
+            assert len(house.named("accepted")) == len(made)
 
     run(main)
 
