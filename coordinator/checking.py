@@ -93,18 +93,18 @@ def _pass(update: Update, norm: float, disk: Disk) -> Checked:
     digest = UpdateDigest(schema.digest, offer.base, offer.encoding)
     tiles: list[Tile] = []
     sums = np.zeros(schema.blocks)
-    with Reader(update, disk) as reader:
-        for index in range(update.chunks):
-            chunk, data = open_chunk(reader, index, schema, update.frame_limit)
-            tiles.append(Tile(chunk.section, chunk.first, chunk.count, chunk.encoding))
-            digest.update(data)
-            if chunk.section == EXACT:
-                continue
-            if chunk.encoding != offer.encoding:
-                raise MalformedError(f"a chunk in {chunk.encoding}, the offer said {offer.encoding}")
-            count = chunks.elements(chunk, schema)
-            values = encodings.decode(data, chunk.encoding, count, schema.dtype)
-            sums[chunk.first : chunk.first + chunk.count] = _sums(values)
+    reader = Reader(update, disk)
+    for index in range(update.chunks):
+        chunk, data = open_chunk(reader, index, schema, update.frame_limit)
+        tiles.append(Tile(chunk.section, chunk.first, chunk.count, chunk.encoding))
+        digest.update(data)
+        if chunk.section == EXACT:
+            continue
+        if chunk.encoding != offer.encoding:
+            raise MalformedError(f"a chunk in {chunk.encoding}, the offer said {offer.encoding}")
+        count = chunks.elements(chunk, schema)
+        values = encodings.decode(data, chunk.encoding, count, schema.dtype)
+        sums[chunk.first : chunk.first + chunk.count] = _sums(values)
     chunks.covers(tiles, schema)
     if digest.digest() != offer.digest:
         raise Rejected("digest", "the content is not what the offer's root digest says")

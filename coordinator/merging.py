@@ -6,7 +6,6 @@ The new vector is complete before anybody sees it. CPU work: off the event loop.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar, TypeVarTuple
@@ -106,37 +105,34 @@ def merge(
     schema = model.schema
     vector = np.empty_like(model.vector)
     moved = tuple(np.empty_like(old) for old in step.vectors)
-    with ExitStack() as stack:
-        try:
-            cursors = [_blame(n, _cursor, stack, accepted, disk) for n, accepted in enumerate(batch)]
-            for first, stop in pairwise(_boundaries(batch, schema)):
-                deltas = [_blame(n, cursor.range, first, stop) for n, cursor in enumerate(cursors)]
-                part = slice(first * BLOCK, min(stop * BLOCK, schema.size))
-                vector[part], kept = merge_range(
-                    rule,
-                    plan,
-                    schema.spans(first, stop - first),
-                    part.start,
-                    model.vector[part],
-                    deltas,
-                    None if bases is None else [np.asarray(base[part]) for base in bases],
-                    tuple(old[part] for old in step.vectors),
-                )
-                for new, piece in zip(moved, kept, strict=True):
-                    new[part] = piece
-            exacts = [_blame(n, cursor.exact) for n, cursor in enumerate(cursors)]
-        except Unmergeable as error:
-            return Spoiled(error.index, error.reason, error.detail)
+    try:
+        cursors = [_blame(n, _cursor, accepted, disk) for n, accepted in enumerate(batch)]
+        for first, stop in pairwise(_boundaries(batch, schema)):
+            deltas = [_blame(n, cursor.range, first, stop) for n, cursor in enumerate(cursors)]
+            part = slice(first * BLOCK, min(stop * BLOCK, schema.size))
+            vector[part], kept = merge_range(
+                rule,
+                plan,
+                schema.spans(first, stop - first),
+                part.start,
+                model.vector[part],
+                deltas,
+                None if bases is None else [np.asarray(base[part]) for base in bases],
+                tuple(old[part] for old in step.vectors),
+            )
+            for new, piece in zip(moved, kept, strict=True):
+                new[part] = piece
+        exacts = [_blame(n, cursor.exact) for n, cursor in enumerate(cursors)]
+    except Unmergeable as error:
+        return Spoiled(error.index, error.reason, error.detail)
     exact = schema.merge_exact(model.exact, exacts)
     digest = model_digest(schema, vector, exact)
     return Merged(Model(schema, vector, exact, model.number + 1, digest), StepState(moved, step.t + 1))
 
 
-def _cursor(stack: ExitStack, accepted: Accepted, disk: Disk) -> _Cursor:
+def _cursor(accepted: Accepted, disk: Disk) -> _Cursor:
     update = accepted.update
-    return _Cursor(
-        stack.enter_context(Reader(update, disk)), accepted.checked.tiles, update.schema, update.frame_limit
-    )
+    return _Cursor(Reader(update, disk), accepted.checked.tiles, update.schema, update.frame_limit)
 
 
 def _blame(index: int, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
@@ -156,11 +152,10 @@ def first_version(accepted: Accepted, disk: Disk) -> Model | Spoiled:
     schema = accepted.update.schema
     vector = np.empty(schema.size, schema.dtype)
     try:
-        with Reader(accepted.update, disk) as reader:
-            cursor = _Cursor(reader, accepted.checked.tiles, schema, accepted.update.frame_limit)
-            for first, stop in pairwise(_boundaries([accepted], schema)):
-                vector[first * BLOCK : stop * BLOCK] = cursor.range(first, stop)
-            exact = cursor.exact()
+        cursor = _cursor(accepted, disk)
+        for first, stop in pairwise(_boundaries([accepted], schema)):
+            vector[first * BLOCK : stop * BLOCK] = cursor.range(first, stop)
+        exact = cursor.exact()
     except PeerError as error:
         return Spoiled(0, "malformed", str(error))
     return Model(schema, vector, exact, 0, model_digest(schema, vector, exact))

@@ -11,8 +11,6 @@ Guaranteed: memory for one frame at a time, whatever the update's size. Everythi
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from antiphon.broker_config.disk import Disk
 from antiphon.codecs import frames, messages
@@ -160,45 +158,36 @@ def _open(data: bytes, transfer: bytes, total: int, key: SymmetricKey, place: Pl
 
 
 class Reader:
-    """Opens an update's chunks one by one; a context manager that holds the file."""
+    """Opens an update's chunks one by one.
+
+    No file stays open between two of them: a merge reads as many updates at once as there are agents, and a
+    process may have about a thousand files open.
+    """
 
     def __init__(self, update: Update, disk: Disk) -> None:
-        """Nothing is opened yet."""
-        self._update, self._disk = update, disk
-        self._file: BinaryIO | None = None
-        self._inline: list[bytes] = []
-
-    def __enter__(self) -> Self:
-        """Open the file.
+        """Open the offer of an inline update; of another nothing is opened yet.
 
         Raises:
             PeerError: An inline update does not hold what an offer must.
-            OSError: The file is gone.
         """
-        update = self._update
+        self._update, self._disk = update, disk
+        self._inline: list[bytes] = []
         if update.inline:
             plain = frames.open_frame(frames.read(update.frame, update.frame_limit), update.key)
             self._inline = messages.decode(plain, Offer, update.frame_limit).inline
-        else:
-            self._file = self._disk.open(update.path)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
 
     def payload(self, index: int) -> bytes:
         """Return the payload of chunk ``index``.
 
         Raises:
             PeerError: It does not open or is malformed.
+            OSError: The file is gone.
         """
-        if self._file is None:
+        update = self._update
+        if update.inline:
             return self._inline[index]
-        place = self._update.places[index]
-        self._file.seek(place.at)
-        frame = frames.read(self._file.read(place.size), self._update.frame_limit)
-        return read_chunk_frame(frame, self._update.key)[1]
+        place = update.places[index]
+        with self._disk.open(update.path) as file:
+            file.seek(place.at)
+            data = file.read(place.size)
+        return read_chunk_frame(frames.read(data, update.frame_limit), update.key)[1]

@@ -1,5 +1,8 @@
 """Updates into a version, however they were cut and encoded."""
 
+import os
+import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,19 @@ def test_mean_of_two_is_what_it_should_be(tmp_path: Path) -> None:
     merged = merge(rule, scalars, model, init_step(rule, SCHEMA.size, "float32"), batch, None, DISK)
     assert isinstance(merged, Merged)
     assert merged.model.vector[9:] == pytest.approx((model.vector + (one + two) / 2)[9:], abs=1e-5)
+
+
+def test_more_updates_than_a_process_may_have_files_open_are_merged(tmp_path: Path) -> None:
+    one = accepted(update(tmp_path, SCHEMA, noise(), exact(1), frame=6000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    batch, model = [replace(one, arrival=replace(one.arrival, agent=f"a{n}")) for n in range(200)], base()
+    rule, scalars = planned("fedbuff", batch)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
+    try:
+        step = init_step(rule, SCHEMA.size, "float32")
+        assert isinstance(merge(rule, scalars, model, step, batch, None, DISK), Merged)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_current_anchor_mixes_against_the_base(tmp_path: Path) -> None:

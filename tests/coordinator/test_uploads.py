@@ -73,8 +73,8 @@ def test_upload_goes_on_where_it_was_whatever_the_order_of_its_chunks(disk: Memo
     for index in (1, 3, 4, 6):
         again.arrived(index, spool.append(disk, PATH, again.end, chunk(index, 9)))
     update = again.update()
-    with spool.Reader(update, disk) as reader:
-        assert {reader.payload(index) for index in range(TOTAL)} == {b"payload" * 50}
+    reader = spool.Reader(update, disk)
+    assert {reader.payload(index) for index in range(TOTAL)} == {b"payload" * 50}
 
 
 def test_upload_whose_file_was_never_made_has_all_to_come(disk: MemoryDisk) -> None:
@@ -114,8 +114,8 @@ def test_power_cut_leaves_whole_chunks_or_none_of_them(seed: int) -> None:
     for index in range(TOTAL):
         if index not in again.assembly:
             again.arrived(index, spool.append(disk, PATH, again.end, chunk(index, 20)))
-    with spool.Reader(again.update(), disk) as reader:
-        assert {reader.payload(index) for index in range(TOTAL)} == {b"payload" * 50}
+    reader = spool.Reader(again.update(), disk)
+    assert {reader.payload(index) for index in range(TOTAL)} == {b"payload" * 50}
 
 
 def test_upload_is_no_update_before_it_is_complete(disk: MemoryDisk) -> None:
