@@ -28,7 +28,7 @@ Above = Annotated[float, msgspec.Meta(gt=0.0)]
 Score = Literal["accuracy", "auc", "log_loss"]
 
 MOST_AGENTS = 10_000
-"""More would need more memory than a machine for simulations usually has: some 0.5 MB an agent."""
+"""More would need more memory than a machine for simulations usually has: some 0.25 MB an agent."""
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
