@@ -102,9 +102,11 @@ class Party:
 
     def _still(self, loop: VirtualLoop) -> None:
         """Cancel timers and callbacks; steps of tasks come to nothing by themselves."""
-        internals: Any = loop
-        ready = [each for each in internals._ready if isinstance(each._callback, FunctionType | MethodType)]
-        for handle in [*internals._scheduled, *ready]:
+        for each in loop.pending():
+            handle: Any = each
+            timed = isinstance(handle, asyncio.TimerHandle)
+            if not timed and not isinstance(handle._callback, FunctionType | MethodType):
+                continue
             if handle._context is not None and handle._context.get(_PARTY) is self:
                 handle.cancel()
 

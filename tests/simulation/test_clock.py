@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from antiphon.simulation import clock
+from antiphon.simulation import loop
 from antiphon.simulation.clock import EPOCH, Deadlock, Livelock, VirtualLoop, run, virtual_environment
 
 
@@ -60,7 +60,7 @@ def test_deadlock_names_tasks_that_never_started() -> None:
 
 
 def test_spinning_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "STALL", 1000)
+    monkeypatch.setattr(loop, "STALL", 1000)
 
     async def main() -> None:
         while asyncio.get_running_loop().time() == 0:  # noqa: ASYNC110 - it spins on purpose

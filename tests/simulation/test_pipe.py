@@ -3,6 +3,7 @@
 import asyncio
 
 from antiphon.simulation.clock import run
+from antiphon.simulation.loop import VirtualLoop
 from antiphon.simulation.pipe import Line, Pipe, Timetable
 
 
@@ -69,7 +70,8 @@ def test_pipes_of_one_timetable_let_out_in_the_order_of_sending_with_one_timer()
             pipe.send(1, lambda name=name: found.append(name))
         pipes[1].send(1, lambda: found.append("second"))
         loop = asyncio.get_running_loop()
-        assert len(vars(loop)["_scheduled"]) == 1
+        assert isinstance(loop, VirtualLoop)
+        assert len(loop.pending()) == 1
         await asyncio.sleep(1)
         assert found == ["b", "c", "second", "a"]
 
