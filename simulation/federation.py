@@ -7,8 +7,10 @@ so the bytes of frames differ between two runs; what happens, and when, does not
 """
 
 import asyncio
+import gc
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
@@ -115,7 +117,19 @@ def simulate(
         made = settings or CoordinatorSettings()
         return await federate(members, seconds, folder, initial, made, broker(), watch)
 
-    return run(main, seed)
+    with _rarely_collected():
+        return run(main, seed)
+
+
+@contextmanager
+def _rarely_collected() -> Generator[None]:
+    """Look for garbage in circles less often: there is little, and a thousand agents to look through."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 async def federate(

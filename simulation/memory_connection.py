@@ -97,20 +97,21 @@ class MemoryConnection:
         message = Message(topic, bytes(payload), retain)
         lanes = self._lanes
         await lanes.acquire(lane, size)
+        if not qos:
+            session.up.send(size, lambda: self._broker.publish(session, message))
+            lanes.release(lane, size)
+            return
         answer = self._expect(f"a message on {topic}")
 
         def arrive() -> None:
             code = self._broker.publish(session, message)
-            if qos:
-                session.down.send(ACKNOWLEDGEMENT, lambda: acknowledge(code))
+            session.down.send(ACKNOWLEDGEMENT, lambda: acknowledge(code))
 
         def acknowledge(code: int) -> None:
             lanes.release(lane, size)
             _resolve(answer, code)
 
         session.up.send(size, arrive)
-        if not qos:
-            acknowledge(0)
         code = await self._wait(answer)
         if code >= 128:
             raise PublishRefused(f"the broker refused a message on {topic} (reason {code})", code)

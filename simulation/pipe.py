@@ -65,7 +65,7 @@ class Pipe:
     def __init__(self, line: Line, timetable: Timetable | None = None) -> None:
         """Nothing is under way yet."""
         self._line, self._timetable = line, timetable or Timetable()
-        self._items: deque[tuple[float, Callable[[], None]]] = deque()
+        self._items: deque[tuple[float, Callable[[], object]]] = deque()
         self._free_at = 0.0
         self._last = 0.0
         self._next: float | None = None  # when the timetable calls
@@ -74,7 +74,7 @@ class Pipe:
         self._paused = self._closed = False
         self._context = Context()
 
-    def send(self, size: int, arrive: Callable[[], None], *, delay: float = 0.0) -> None:
+    def send(self, size: int, arrive: Callable[[], object], *, delay: float = 0.0) -> None:
         """Call ``arrive`` when ``size`` bytes are through, ``delay`` seconds later than the line needs."""
         if self._closed:
             return
@@ -86,7 +86,7 @@ class Pipe:
         if self._next is None:
             self._arm()
 
-    def hold(self, seconds: float, size: int, arrive: Callable[[], None]) -> None:
+    def hold(self, seconds: float, size: int, arrive: Callable[[], object]) -> None:
         """Send after so many seconds what later things may overtake."""
         if self._closed:
             return
