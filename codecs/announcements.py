@@ -37,9 +37,7 @@ def verify(raw: bytes, public: bytes, limit: int) -> Announcement:
     """
     if len(raw) > limit:
         raise LimitError("an announcement in bytes", len(raw), limit)
-    payload, signature = messages.pair(
-        messages.unpack(raw, items=2), "an announcement must be [payload, signature]"
-    )
+    payload, signature = messages.unpack_pair(raw, "an announcement must be [payload, signature]")
     sealing.verify(CONTEXT + payload, signature, public)
     plain: object = messages.unpack(payload)
     wire = cast(dict[object, object], plain).get("wire") if isinstance(plain, dict) else None

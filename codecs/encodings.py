@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from antiphon.codecs.digests import Buffer
 from antiphon.codecs.errors import MalformedError
 from antiphon.codecs.schema import BLOCK
+from antiphon.codecs.tensors import dtype_name
 
 ENCODINGS: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16", "int8")
 """Every encoding of a vector, the widest first."""
@@ -64,11 +65,11 @@ def encode(values: NDArray[Any], encoding: str, rng: np.random.Generator) -> byt
     """
     if encoding not in _ITEM:
         raise ValueError(f"unknown encoding {encoding!r}: say one of {', '.join(ENCODINGS)}")
-    if values.ndim != 1 or values.dtype.name not in ("float32", "float64"):
+    if values.ndim != 1 or dtype_name(values.dtype) not in ("float32", "float64"):
         raise ValueError(
             f"values must be one-dimensional float32 or float64, not {values.dtype}{values.shape}"
         )
-    if values.dtype.name == encoding:
+    if dtype_name(values.dtype) == encoding:
         return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
     out = np.empty(encoded_size(encoding, values.size), np.uint8)
     for part, target in _slabs(values, out, encoding):

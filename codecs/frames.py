@@ -8,6 +8,7 @@ name does not open; a header that `read` returns has every field in its range. W
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import cast
 
 from antiphon.codecs import messages, sealing
@@ -95,7 +96,7 @@ def read(data: bytes, limit: int) -> Frame:
     """
     if len(data) > limit:
         raise LimitError("a frame in bytes", len(data), limit)
-    raw, body = messages.pair(messages.unpack(data, items=2), "a frame must be [header, body]")
+    raw, body = messages.unpack_pair(data, "a frame must be [header, body]")
     if len(raw) > MAX_HEADER:
         raise LimitError("a frame's header in bytes", len(raw), MAX_HEADER)
     header = _read_header(raw)
@@ -112,6 +113,20 @@ def seal_frame(header: Header, key: SymmetricKey, plaintext: bytes) -> bytes:
     """
     raw = encode_header(header)
     return messages.pack([raw, sealing.seal(key, plaintext, raw)])
+
+
+def sealed_size(header: Header, size: int) -> int:
+    """Return the bytes of a sealed frame whose plaintext has ``size`` bytes.
+
+    Raises:
+        ValueError: as `seal_frame`.
+    """
+    return 1 + _bin_size(len(encode_header(header))) + _bin_size(sealing.NONCE + size + sealing.TAG)
+
+
+def _bin_size(size: int) -> int:
+    """Bytes that a byte string has as msgpack."""
+    return size + (2 if size < 1 << 8 else 3 if size < 1 << 16 else 5)
 
 
 def open_frame(frame: Frame, key: SymmetricKey) -> bytes:
@@ -149,7 +164,9 @@ def encode_header(header: Header) -> bytes:
     )
 
 
+@lru_cache(maxsize=2048)
 def _read_header(raw: bytes) -> Header:
+    # Remembered: an agent's receipts, and what everybody gets of a version, have the same header every time.
     plain = messages.unpack(raw, items=MAX_HEADER)
     if not isinstance(plain, list) or not plain:
         raise MalformedError("a frame's header must be an array")

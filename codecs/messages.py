@@ -13,8 +13,8 @@ from msgspec import Meta
 from antiphon.codecs.digests import Buffer
 from antiphon.codecs.errors import LimitError, MalformedError
 from antiphon.codecs.packing import pack as pack
-from antiphon.codecs.packing import pair as pair
 from antiphon.codecs.packing import unpack as unpack
+from antiphon.codecs.packing import unpack_pair as unpack_pair
 
 WIRE = 1
 """The wire version that this software speaks."""

@@ -44,7 +44,7 @@ def unpack(data: Buffer, items: int = ITEMS) -> Any:
         raise MalformedError(f"not msgpack: {str(error)[:80]}") from None
 
 
-def pair(plain: object, otherwise: str) -> tuple[bytes, bytes]:
+def _pair(plain: object, otherwise: str) -> tuple[bytes, bytes]:
     """Return the two byte strings of an array.
 
     Raises:
@@ -55,6 +55,33 @@ def pair(plain: object, otherwise: str) -> tuple[bytes, bytes]:
         if len(parts) == 2 and type(parts[0]) is bytes and type(parts[1]) is bytes:
             return parts[0], parts[1]
     raise MalformedError(otherwise)
+
+
+def unpack_pair(data: Buffer, otherwise: str) -> tuple[bytes, bytes]:
+    """Read an array of two byte strings, which is what frames and announcements are.
+
+    Raises:
+        MalformedError: it is something else; with the sentence ``otherwise``, or as `unpack`.
+    """
+    if len(data) > 1 and data[0] == _TWO:
+        first = _bytes_at(data, 1)
+        second = _bytes_at(data, first[1])
+        if 0 < second[1] == len(data):
+            return bytes(data[first[0] : first[1]]), bytes(data[second[0] : second[1]])
+    return _pair(unpack(data, items=2), otherwise)
+
+
+_TWO = 0x92
+_WIDTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+"""Of the length field of a byte string, by its first byte."""
+
+
+def _bytes_at(data: Buffer, position: int) -> tuple[int, int]:
+    """Return where the byte string at ``position`` begins and ends; (0, 0) if there is none."""
+    if not 0 < position < len(data) or (width := _WIDTHS.get(data[position])) is None:
+        return 0, 0
+    start = position + 1 + width
+    return start, start + int.from_bytes(data[position + 1 : start], "big")
 
 
 def _heads() -> list[tuple[int, int, int]]:

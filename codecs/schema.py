@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from antiphon.codecs import messages
 from antiphon.codecs.digests import digest, little_endian
 from antiphon.codecs.errors import ConfigError, LimitError, MalformedError, SchemaError
-from antiphon.codecs.tensors import MAX_ELEMENTS, ROLES, Role, Tensor, check, default_role, read_tensor
+from antiphon.codecs.tensors import (
+    MAX_ELEMENTS,
+    ROLES,
+    Role,
+    Tensor,
+    check,
+    default_role,
+    dtype_name,
+    read_tensor,
+)
 
 BLOCK = 1024
 """Elements of a block, the unit in which vectors are cut."""
@@ -147,7 +156,7 @@ class Schema:
             if name not in expected:
                 raise SchemaError(f"tensor {name!r} is not in the federation's model")
             array, ours = arrays[name], expected[name]
-            if (array.dtype.name, array.shape) != (ours.dtype, ours.shape):
+            if (dtype_name(array.dtype), array.shape) != (ours.dtype, ours.shape):
                 raise SchemaError(
                     f"tensor {name!r} is {array.dtype.name}{list(array.shape)}, "
                     f"the federation's is {ours.dtype}{list(ours.shape)}"

@@ -5,8 +5,11 @@ Guarantees: a tensor that `check` lets pass can be laid out by `antiphon.codecs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
-from typing import Literal, cast
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from antiphon.codecs.errors import MalformedError
 
@@ -32,6 +35,12 @@ SUFFIXES = {
     "running_var": "variance",
     "moving_variance": "variance",
 }
+
+
+@lru_cache(maxsize=64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return ``dtype.name``, which numpy puts together anew each time."""
+    return dtype.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,3 +197,9 @@ def test_frame_digest_covers_the_whole_frame() -> None:
     sealed = frames.seal_frame(header(), KEY, b"content")
     assert frames.frame_digest(sealed) == frames.frame_digest(memoryview(sealed))
     assert frames.frame_digest(sealed) != frames.frame_digest(sealed[:-1])
+
+
+@pytest.mark.parametrize("size", [0, 215, 216, 65_495, 65_496, 100_000])
+def test_size_of_a_sealed_frame_is_known_before_it_is_sealed(size: int) -> None:
+    sealed = frames.seal_frame(header(Kind.OFFER), KEY, bytes(size))
+    assert frames.sealed_size(header(Kind.OFFER), size) == len(sealed)

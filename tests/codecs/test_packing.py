@@ -126,3 +126,26 @@ def test_mutated_values_are_a_value_or_malformed(value: Any, data: st.DataObject
         packing.unpack(bytes(packed))
     except MalformedError:
         return
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (1, 300), (300, 70_000), (70_000, 1)])
+def test_pair_of_byte_strings_is_read_whatever_their_lengths(sizes: tuple[int, int]) -> None:
+    pair = [bytes(size) for size in sizes]
+    packed = packing.pack(pair)
+    assert packing.unpack_pair(packed, "no pair") == tuple(pair)
+    assert packing.unpack_pair(memoryview(packed), "no pair") == tuple(pair)
+    for bad in (packed[:-1], packed + b"\0", packed[:1], b""):
+        with pytest.raises(MalformedError):
+            packing.unpack_pair(bad, "no pair")
+
+
+@pytest.mark.parametrize(
+    "other", [[b"a"], [b"a", "b"], [b"a", b"b", b"c"], {b"a": b"b"}, [[b"a"], b"b"], 7, b"ab"]
+)
+def test_anything_but_a_pair_of_byte_strings_is_refused(other: object) -> None:
+    with pytest.raises(MalformedError):
+        packing.unpack_pair(packing.pack(other), "no pair")
+
+
+def test_pair_in_longer_forms_is_still_one() -> None:
+    assert packing.unpack_pair(b"\xdc\x00\x02\xc5\x00\x01a\xc6\x00\x00\x00\x01b", "no pair") == (b"a", b"b")
