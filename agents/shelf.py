@@ -102,7 +102,8 @@ class Shelf:
         )
         mark = Mark(version.run, version.started, version.term, version.number, version.digest)
         environment, feedback = self._line.environment, self._line.settings.error_feedback
-        rng = environment.rng.spawn(1)[0]
+        # Only that one rounds by chance; a generator of its own costs as much as encoding a small update.
+        rng = environment.rng.spawn(1)[0] if head.encoding == "int8" else environment.rng
         store = partial(update.store, mark=mark, feedback=feedback)
         entry = await environment.run(store, self._outbox, head, own, trained.delta, trained.exact, rng)
         self._announcements.remember(mark)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.agents.model import Model
-from antiphon.agents.trainer import Evaluates, NamesRoles, Trainer, TrainingContext, TrainingResult
+from antiphon.agents.trainer import NamesRoles, Trainer, TrainingContext, TrainingResult
 from antiphon.codecs import schema
 from antiphon.codecs.errors import AntiphonError, ConfigError, SchemaError, TrainerError
 from antiphon.codecs.schema import Schema
@@ -116,9 +116,11 @@ def hand_over(trainer: Trainer, model: Model) -> dict[str, float]:
         TrainerError: It raised, or its evaluation is not names and numbers.
     """
     call("update_model_params", trainer.update_model_params, model.schema.unpack(model.vector, model.exact))
-    if not isinstance(trainer, Evaluates):
+    # Not isinstance(trainer, Evaluates): that inspects the protocol anew at each call.
+    evaluate = cast("Callable[[], Mapping[str, float]] | None", getattr(trainer, "evaluate_model", None))
+    if evaluate is None:
         return {}
-    found = _numbers("evaluate_model", call("evaluate_model", trainer.evaluate_model))
+    found = _numbers("evaluate_model", call("evaluate_model", evaluate))
     return {f"global_{name}": value for name, value in found.items()}
 
 

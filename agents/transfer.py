@@ -57,10 +57,16 @@ class Transfer:
     @property
     def offer_size(self) -> int:
         """Bytes of the offer, at most: a repeated one has a send number."""
-        return len(self.offer(MOST_SEND))
+        return frames.sealed_size(self._offer_header(), len(self._offer(MOST_SEND)))
 
     def offer(self, send: int) -> bytes:
         """Return the sealed offer; ``send`` is 0, or the send number of a repetition."""
+        return frames.seal_frame(self._offer_header(), self.key, self._offer(send))
+
+    def _offer_header(self) -> Header:
+        return replace(self.header, kind=Kind.OFFER, one_time=self.one_time)
+
+    def _offer(self, send: int) -> bytes:
         head = self.entry.head
         payloads = sum(map(len, self.inline)) if self.inline else sum(map(_bound, self._encoded_sizes()))
         offer = Offer(
@@ -81,8 +87,7 @@ class Transfer:
             schema_body=head.schema if head.initial else b"",
             send=send,
         )
-        header = replace(self.header, kind=Kind.OFFER, one_time=self.one_time)
-        return frames.seal_frame(header, self.key, messages.encode(offer))
+        return messages.encode(offer)
 
     def chunk(self, index: int, send: int) -> bytes:
         """Return the sealed frame of one chunk.
@@ -131,7 +136,7 @@ def begin(
         if known.fits(limit):
             return _fitting(known, most)
     record = Record(header.transfer, SecretKey.generate(), announcement.epoch, limit, 0)
-    transfer = _fitting(_chunked(entry, own, header, record, derive), most)
+    transfer = _chunked(entry, own, header, record, derive)
     # Floats rarely shrink to less than an eighth: what is larger is not worth trying.
     if head.size <= 8 * most:
         vector, exact = entry.content()
@@ -139,7 +144,7 @@ def begin(
         small = replace(transfer, inline=payloads, sizes=())
         if small.offer_size <= most:
             return small
-    return transfer
+    return _fitting(transfer, most)
 
 
 def _chunked(
