@@ -34,13 +34,18 @@ class Buffer:
     def __init__(self) -> None:
         """Empty."""
         self._waiting: list[Accepted] = []
+        self._arrivals: list[Arrival] = []
+        self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, accepted: Accepted) -> None:
         """One more waits."""
+        agent = accepted.update.agent
         self._waiting.append(accepted)
+        self._arrivals.append(accepted.arrival)
+        self._counts[agent] = self._counts.get(agent, 0) + 1
 
     def has(self, accepted: Accepted) -> bool:
         """Whether this very one waits."""
@@ -48,12 +53,12 @@ class Buffer:
 
     def count(self, agent: str) -> int:
         """How many of an agent wait."""
-        return sum(accepted.update.agent == agent for accepted in self._waiting)
+        return self._counts.get(agent, 0)
 
     @property
-    def arrivals(self) -> list[Arrival]:
-        """All that wait, as the trigger sees them."""
-        return [accepted.arrival for accepted in self._waiting]
+    def arrivals(self) -> Sequence[Arrival]:
+        """All that wait, as the trigger sees them; not to be kept."""
+        return self._arrivals
 
     def batch(self) -> list[Accepted]:
         """The buffer: the first of each agent, in order."""
@@ -62,7 +67,10 @@ class Buffer:
     def remove(self, gone: Sequence[Accepted]) -> None:
         """They were merged or rejected."""
         names = {id(accepted) for accepted in gone}
-        self._waiting = [accepted for accepted in self._waiting if id(accepted) not in names]
+        waiting, self._waiting, self._arrivals, self._counts = self._waiting, [], [], {}
+        for accepted in waiting:
+            if id(accepted) not in names:
+                self.add(accepted)
 
     def of(self, agent: str) -> list[Accepted]:
         """What waits of one agent."""

@@ -122,6 +122,8 @@ def _sums(values: npt.NDArray[Any]) -> Sums:
     whole = values.size // BLOCK * BLOCK
     with np.errstate(over="ignore"):
         squares = np.square(values, dtype=np.float64)
+        if not whole:
+            return np.add.reduce(squares, keepdims=True)
         sums = np.add.reduce(squares[:whole].reshape(-1, BLOCK), axis=1)
         if whole == values.size:
             return sums

@@ -21,6 +21,9 @@ from antiphon.coordinator.settings import Limits
 QUEUE = 2000
 """Events that wait for the line and the disk."""
 
+GATHERED = 0.1
+"""Seconds for which events wait for others, to be written with them."""
+
 KEPT = 512
 """(event, sender, reason) whose last time is remembered."""
 
@@ -86,6 +89,7 @@ class Events:
         """Send and write, for ever."""
         while True:
             await self._some.wait()
+            await asyncio.sleep(GATHERED)
             self._some.clear()
             await self.flush()
 

@@ -4,12 +4,15 @@ It knows the trigger, not the slots of the broadcast: a flush also needs a free 
 then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from antiphon.coordinator.aggregation.history import Arrival, RuleState
 from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.aggregation.trigger import Every, buffer_size, deadline_seconds
+
+_ADMITTED_AT: Callable[[Arrival], float] = attrgetter("admitted_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ def first_of_each(waiting: Sequence[Arrival]) -> tuple[int, ...]:
 
     A second update of an agent waits for the next buffer.
     """
+    if len({arrival.agent for arrival in waiting}) == len(waiting):
+        return tuple(range(len(waiting)))
     seen: dict[str, int] = {}
     for position, arrival in enumerate(waiting):
         seen.setdefault(arrival.agent, position)
@@ -52,14 +57,15 @@ def should_flush(rule: Rule, state: RuleState, waiting: Sequence[Arrival], now: 
         live: agents that are live; 0 when nobody knows. Only the size of an automatic quorum depends on it.
     """
     size = buffer_size(rule.trigger, state.agents, live)
-    buffer = [waiting[position] for position in first_of_each(waiting)]
+    first = first_of_each(waiting)
+    buffer = waiting if len(first) == len(waiting) else [waiting[position] for position in first]
     if not buffer:
         return Decision(False, "the buffer is empty", None, size)
     have = f"{len(buffer)} of {size} updates"
     if len(buffer) >= size or isinstance(rule.trigger, Every):
         return Decision(True, f"{have} are here", None, size)
     # An update left over from the last buffer begins this one when that was flushed, not when it came.
-    since = max(min(arrival.admitted_at for arrival in buffer), state.flushed_at)
+    since = max(min(map(_ADMITTED_AT, buffer)), state.flushed_at)
     wait = deadline_seconds(rule.trigger.deadline, state.recent_gaps)
     if now >= since + wait:
         return Decision(True, f"{have} at the deadline of {wait:.3g} s", None, size)
