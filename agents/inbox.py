@@ -1,7 +1,7 @@
 """What comes from the broker, handed to whom it concerns. Decides nothing, and never waits.
 
-Guarantees: receipts come from the coordinator and never go back in (term, counter); retained ones are
-dropped; what does not open is counted and dropped.
+Guarantees: receipts come from the coordinator and never go back in (term, counter) within a run; retained
+ones are dropped; what does not open is counted and dropped.
 """
 
 import logging
@@ -43,7 +43,9 @@ class Inbox:
         self._line = line
         self._announcements, self._download = announcements, download
         self._delivery, self._outcomes = delivery, outcomes
-        self._order = (-1, -1)
+        self._orders = {
+            NO_RUN: (-1, -1)
+        }  # (term, counter): of the run believed in, and of all others together
         topics, id = line.topics, line.identity.id
         self._receipts = topics.receipts(id)
         self._takers: dict[str, Callable[[bytes], None]] = {
@@ -92,16 +94,28 @@ class Inbox:
             self.dropped += 1
             log.debug("dropped a receipt: %s", error)
             return
-        order = (receipt.term, receipt.counter)
-        if order <= self._order:
+        if not self._in_order(header.run, (receipt.term, receipt.counter)):
             return
-        self._order = order
         line.heard = line.now
         self._announcements.named(header.run, receipt.newest_term, receipt.newest_number)
         # Of a run that we do not know yet, only its existence counts: its announcement must come first.
         if header.run == line.run or line.run == NO_RUN:
             self._delivery.take(receipt)
             self._outcomes.take(receipt)
+
+    def _in_order(self, run: bytes, order: tuple[int, int]) -> bool:
+        """Whether a receipt is newer than those before it.
+
+        A run begins with terms of its own: smaller ones, if the coordinator's clock was ahead in the last.
+        """
+        own = self._line.run
+        if own not in self._orders:
+            self._orders = {NO_RUN: self._orders[NO_RUN], own: (-1, -1)}
+        which = run if run == own else NO_RUN
+        if order <= self._orders[which]:
+            return False
+        self._orders[which] = order
+        return True
 
     def _coordinator(self, payload: bytes) -> None:
         """The coordinator's status: a hint for how patient to be."""

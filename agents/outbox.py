@@ -210,7 +210,7 @@ class Outbox:
             self._books.settle(entry.ordinal, entry.file, soon=not entry.light)
 
     def take_back(self, entry: Entry, parts: Iterable[memoryview], rest: Rest) -> None:
-        """Replace the residual and forget the update, in one transaction.
+        """Replace the residual and forget the update, in one transaction; neither if it is gone already.
 
         Args:
             entry: An update that did not count.
@@ -221,6 +221,7 @@ class Outbox:
             OSError: The disk is full, say; nothing has changed.
         """
         left = self._books.sheet(self._books.number(), RESIDUAL, rest.size)
+        here = False
         try:
             for part in parts:
                 left.write(part)
@@ -228,31 +229,46 @@ class Outbox:
             sync(self._books.disk, left)
 
             def write(cursor: tables.Cursor) -> None:
-                tables.put_residual(cursor, kept, left.content)
-                tables.drop_update(cursor, entry.ordinal)
+                nonlocal here
+                # Two may want it back at once, for want of room and by its outcome: it comes back once.
+                here = tables.drop_update(cursor, entry.ordinal)
+                if here:
+                    tables.put_residual(cursor, kept, left.content)
 
             self._books.change(write)
         except BaseException:
             left.drop()
             raise
-        self._replace_residual(kept)
+        if here:
+            self._replace_residual(kept)
+        else:
+            left.drop()
         self._leave(entry)
         self._books.remove(entry.file)
 
     def residual(self, rest: Rest) -> memoryview | None:
-        """Return the bytes of the residual of this run and schema, if there is one."""
+        """Return the bytes of the residual of this run and schema, if there is one.
+
+        Raises:
+            OSError: It cannot be read now: it must not be replaced as if there were none.
+        """
         kept = self._residual
         if kept is None or (kept.run, kept.schema) != (rest.run, rest.schema):
             return None
         try:
             view = self._books.read_residual(kept.file)
-        except OSError as error:
-            log.warning("error feedback begins anew: cannot read %s: %s", kept.file, words(error))
+        except FileNotFoundError:
+            log.warning("error feedback begins anew: %s is gone", kept.file)
             return None
         if len(view) != rest.size:
             log.warning("error feedback begins anew: %s has %d bytes", kept.file or "its row", len(view))
             return None
         return view
+
+    def replaced(self, rest: Rest) -> bool:
+        """Whether the residual is that of another run or schema: a later one, for updates come in order."""
+        kept = self._residual
+        return kept is not None and (kept.run, kept.schema) != (rest.run, rest.schema)
 
     def keep(self, entry: Entry, record: Record) -> None:
         """Remember an update's transfer, so that another process can go on with it.
@@ -267,19 +283,27 @@ class Outbox:
         """Give an update another id and the last place: somebody else's content has its old one.
 
         Raises:
-            StateError: It is not pending, or the disk is full.
+            StateError: It is not pending or not there any more, or the disk is full.
         """
         if entry.state != "pending":
             raise StateError(f"update {entry.head.sequence} has no payload any more")
         head = msgspec.structs.replace(entry.head, incarnation=incarnation, sequence=sequence)
         new = Entry(head, self._books.number(), entry.file, shown=entry.shown)
+        here = False
+
+        def write(cursor: tables.Cursor) -> None:
+            nonlocal here
+            here = tables.put_name(cursor, entry.ordinal, new.ordinal, head)
+
         try:
-            self._books.change(lambda cursor: tables.put_name(cursor, entry.ordinal, new.ordinal, head))
+            self._books.change(write)
         except OSError as error:
             raise StateError(
                 f"cannot rename update {entry.head.sequence} in {self._books.folder}: {words(error)}"
             ) from None
         self._leave(entry)
+        if not here:
+            raise StateError(f"update {entry.head.sequence} was dropped before it had its new name")
         self._enter(new)
 
     def _write(

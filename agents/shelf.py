@@ -149,6 +149,7 @@ class Shelf:
             log.warning("cannot make room in the outbox: %s", error)
             if victim.state == "gone":
                 victim.state = "pending"
+                self._line.bell.ring(OUTBOX)  # whoever delivers has looked away
             return False
         self._counters.dropped += 1
         log.warning(

@@ -57,17 +57,19 @@ def empty_update(cursor: Cursor, ordinal: int) -> None:
     drop_transfer(cursor, ordinal)
 
 
-def put_name(cursor: Cursor, old: int, ordinal: int, head: Head) -> None:
-    """Give an update another id and another place; its transfer ends with the old one."""
+def put_name(cursor: Cursor, old: int, ordinal: int, head: Head) -> bool:
+    """Give an update another id and another place, and end its transfer; says whether it was there."""
     drop_transfer(cursor, old)
     cursor.execute(
         "UPDATE updates SET ordinal = ?, head = ? WHERE ordinal = ?", (ordinal, messages.encode(head), old)
     )
+    return cursor.rowcount == 1
 
 
-def drop_update(cursor: Cursor, ordinal: int) -> None:
-    """Remove an update, and its transfer with it."""
+def drop_update(cursor: Cursor, ordinal: int) -> bool:
+    """Remove an update, and its transfer with it; says whether it was there."""
     cursor.execute("DELETE FROM updates WHERE ordinal = ?", (ordinal,))
+    return cursor.rowcount == 1
 
 
 def read_updates(store: Store) -> list[tuple[int, str, bytes, str, int | None]]:

@@ -131,7 +131,10 @@ def take_back(outbox: Outbox, entry: Entry) -> None:
             yield _bytes(residual.clear(whole, own, start))
 
     with outbox.feedback:
-        outbox.take_back(entry, parts(), rest)
+        if outbox.replaced(rest):  # its run is over: what a newer one has left out stays
+            outbox.settle(entry)
+        else:
+            outbox.take_back(entry, parts(), rest)
 
 
 def _slab(kept: memoryview | None, start: int, own: Schema) -> NDArray[Any] | None:

@@ -10,6 +10,18 @@ from trainers import Adder, model
 from antiphon.agents.service import Agent
 
 
+def test_a_run_begun_after_the_coordinators_clock_was_put_right_is_listened_to(tmp_path: Path) -> None:
+    async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
+        await peer.announce(term=90_000)  # its clock was a day ahead when it was started again
+        await peer.until(lambda: agent.counters.applied == 1)
+        peer.run, peer.started, peer.term = b"s" * 16, peer.started + 3600, 3600
+        await peer.announce(run=peer.run, started=peer.started, term=peer.term)
+        await peer.publish(model(), 0)
+        await peer.until(lambda: agent.counters.applied == 2, 120)
+
+    play(scene, tmp_path, model(), stay=True)
+
+
 def test_old_foreign_and_retained_receipts_are_ignored(tmp_path: Path) -> None:
     async def scene(peer: Peer, agent: Agent, trainer: Adder) -> None:
         peer.answer = lambda upload: None

@@ -254,6 +254,25 @@ def test_an_update_can_take_another_id_and_the_last_place(tmp_path: Path, disk: 
         again.rename(entry, b"k" * 16, 1)
 
 
+def test_an_update_that_is_dropped_while_it_takes_another_id_is_gone(tmp_path: Path, disk: Disk) -> None:
+    outbox = fresh(tmp_path, disk)
+    entry = put(outbox, 1, LARGE, fed=True)
+    number = outbox._books.number  # pyright: ignore[reportPrivateUsage]
+
+    def meanwhile() -> int:
+        outbox._books.number = number  # pyright: ignore[reportPrivateUsage]
+        outbox.take_back(entry, [memoryview(b"back")], REST)
+        entry.state = "pending"  # as it was when somebody looked
+        return number()
+
+    outbox._books.number = meanwhile  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(StateError, match="dropped"):
+        outbox.rename(entry, b"j" * 16, 9)
+    assert outbox.entries == ()
+    outbox.close()
+    assert fresh(tmp_path, disk).entries == ()
+
+
 def test_a_full_disk_keeps_the_old_id(tmp_path: Path) -> None:
     disk = MemoryDisk()
     outbox = fresh(tmp_path, disk)

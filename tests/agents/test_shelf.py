@@ -211,6 +211,36 @@ def test_an_update_whose_numbers_come_back_is_not_offered_meanwhile(
     once(scene, tmp_path, offered=False)
 
 
+def test_an_update_that_a_full_disk_does_not_let_go_of_is_offered_on(tmp_path: Path) -> None:
+    disk = MemoryDisk()
+
+    async def slowly(function: Any, *arguments: Any) -> Any:
+        await asyncio.sleep(90 if function is update.take_back else 0)
+        return function(*arguments)
+
+    async def story() -> None:
+        async with Peer(MemoryBroker(), frame=16 << 10) as peer:
+            peer.answer = lambda upload: None
+            await peer.publish(noise(30), 0)
+            trainer = Scrambler(noise(30))
+            agent = peer.make_agent(
+                trainer,
+                tmp_path,
+                environment=replace(environment(disk), run=slowly),
+                encoding="bfloat16",
+                limits={"outbox": SIZE + 1000},
+            )
+            async with Running(agent):
+                await peer.until(lambda: len(peer.offers) == 1)
+                disk.full = True
+                await peer.publish(noise(30), 1)
+                await peer.until(lambda: left(agent)[0].state == "gone", 30)
+                peer.answer = None
+                await peer.until(lambda: agent.counters.applied == 1, 300)
+
+    clock.run(story)
+
+
 def test_a_disk_that_does_not_let_go_of_anything_pauses_training(tmp_path: Path) -> None:
     disk = MemoryDisk()
 

@@ -1,5 +1,6 @@
 """From Δ to an update on disk, with and without error feedback."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from antiphon.agents.outbox import Outbox
 from antiphon.agents.settings import Encoding
 from antiphon.codecs import encodings, schema
 from antiphon.codecs.chunks import UpdateDigest
+from antiphon.codecs.errors import StateError
 from antiphon.codecs.schema import Schema
 from antiphon.simulation.disk import MemoryDisk
 
@@ -118,10 +120,13 @@ def test_the_residual_belongs_to_its_run_and_schema(tmp_path: Path) -> None:
     other = store(outbox, noise(5100, 2), sequence=2, run=b"s" * 16)
     np.testing.assert_array_equal(sent(other), noise(5100, 2).astype(np.float16).astype(np.float32))
     assert kept(outbox) is None
-    update.take_back(outbox, entry)
-    rest = kept(outbox)
-    assert rest is not None
-    np.testing.assert_array_equal(rest[:5000], noise(5100).astype(np.float16)[:5000])
+    left = outbox.residual(update.rest_of(b"s" * 16, own()))
+    assert left is not None
+    before = bytes(left)
+    update.take_back(outbox, entry)  # of a run that is over: nobody wants it back
+    assert kept(outbox) is None
+    assert outbox.residual(update.rest_of(b"s" * 16, own())) == before
+    assert outbox.entries == (other,)
     smaller = store(outbox, noise(3100, 3), sequence=3)
     np.testing.assert_array_equal(sent(smaller), noise(3100, 3).astype(np.float16).astype(np.float32))
 
@@ -148,6 +153,52 @@ def test_what_cannot_be_taken_back_any_more_is_just_forgotten(tmp_path: Path) ->
     update.take_back(outbox, entry)
     np.testing.assert_array_equal(kept(outbox, 50_000), before)
     assert outbox.entries == ()
+
+
+@pytest.mark.parametrize("size", [5000, 50_000], ids=["row", "file"])
+def test_an_update_that_two_want_back_at_once_comes_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It is dropped for want of room while its rejection comes: both have read it, one of them is late."""
+    outbox = fresh(tmp_path)
+    entry = store(outbox, noise(size + 100), sequence=1)
+    read = Entry.content
+
+    def while_another_does(self: Entry) -> tuple[memoryview, bytes]:
+        found = read(self)
+        monkeypatch.setattr(Entry, "content", read)
+        update.take_back(outbox, entry)
+        return found
+
+    monkeypatch.setattr(Entry, "content", while_another_does)
+    update.take_back(outbox, entry)
+    outbox.close()
+    outbox = fresh(tmp_path)
+    np.testing.assert_array_equal(kept(outbox, size)[:size], noise(size + 100)[:size])  # pyright: ignore
+    assert outbox.entries == ()
+    assert len(list((tmp_path / "outbox").iterdir())) == (size > 5000)
+
+
+def test_a_disk_that_does_not_answer_keeps_what_was_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = MemoryDisk()
+    outbox = fresh(tmp_path, disk)
+    first = store(outbox, noise(50_100), sequence=1)
+    before = kept(outbox, 50_000)
+    assert before is not None
+    with monkeypatch.context() as broken:
+        broken.setattr(disk, "map", failing)
+        with pytest.raises(StateError, match="Input/output"):
+            store(outbox, noise(50_100, 2), sequence=2)
+        with pytest.raises(OSError, match="Input/output"):
+            update.take_back(outbox, first)
+    np.testing.assert_array_equal(kept(outbox, 50_000), before)
+    assert outbox.entries == (first,)
+
+
+def failing(path: Path) -> memoryview:
+    raise OSError(errno.EIO, "Input/output error", str(path))
 
 
 def test_a_full_disk_takes_nothing_back_and_loses_nothing(tmp_path: Path) -> None:
