@@ -48,8 +48,14 @@ GOODBYE = 60.0
 LOOK = 15.0
 """Virtual seconds between two looks at what is bounded."""
 
+SOON = 10.0
+"""Virtual seconds after which a party dies that did not come to the step where it was to die."""
+
+GRACE = 60.0
+"""Virtual seconds for which the storm goes on when somebody has yet to die."""
+
 RETRY = 1.0
-"""Virtual seconds after which an accident that found its party down is tried again."""
+"""Virtual seconds after which a death that found its party down is tried again."""
 
 
 @dataclass(slots=True)
@@ -119,9 +125,9 @@ class Ordeal:
             await _until(accident.at)
             self._happen(accident)
         await _until(STORM)
-        for accident in self._planned.copy():
-            parties.crash(accident.party, power=accident.trouble == "power")
-            self._planned.remove(accident)
+        while self._planned and _now() < STORM + GRACE:
+            await _until(_now() + RETRY)
+        self._planned.clear()
 
     def _happen(self, accident: Accident) -> None:
         parties, broker, party = self.parties, self.parties.broker, accident.party
@@ -141,21 +147,25 @@ class Ordeal:
                 parties.jump(party, accident.seconds)
 
     def _crash(self, accident: Accident) -> None:
-        """At the planned step, or when the storm ends; a party that is down dies when it is up again."""
-        parties, name = self.parties, accident.party
+        """At the planned step, or soon after; a party that is down dies when it is up again."""
+        parties, name, power = self.parties, accident.party, accident.trouble == "power"
 
         def back() -> None:
             self._planned.remove(accident)
             parties.revive(name, accident.seconds)
 
-        if accident not in self._planned:
-            return
-        if not parties.hosts[name].up:
-            _later(RETRY, lambda: self._crash(accident))
-        elif accident.trouble == "torn":
+        def at_last() -> None:
+            if accident in self._planned and parties.hosts[name].up:
+                parties.crash(name, power=power)
+                back()
+            elif accident in self._planned:
+                _later(RETRY, at_last)
+
+        if parties.hosts[name].up and accident.trouble == "torn":
             parties.crash_in_disk(name, accident.steps, then=back)
-        else:
-            parties.crash_after(name, accident.steps, power=accident.trouble == "power", then=back)
+        elif parties.hosts[name].up:
+            parties.crash_after(name, accident.steps, power=power, then=back)
+        _later(SOON, at_last)
 
     @staticmethod
     def _fill(host: Host, seconds: float) -> None:
