@@ -290,7 +290,10 @@ class Broadcast:
             except TransportError as error:
                 failed.append(error)
             except OSError as error:
-                raise StateError(f"cannot read {path}: {error.strerror}") from None
+                raise StateError(
+                    f"cannot read {path}: {error.strerror}; repair the disk, then start again: the version "
+                    "is sealed anew from the ledger"
+                ) from None
             finally:
                 room.release()
 

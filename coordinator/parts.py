@@ -9,7 +9,7 @@ from antiphon.broker_config.connection import Connection
 from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.topics import Topics
 from antiphon.codecs.errors import Rejected, StateError
-from antiphon.codecs.messages import Announcement, Note
+from antiphon.codecs.messages import Announcement, Note, UpdateId
 from antiphon.coordinator.admission import Situation
 from antiphon.coordinator.aggregation.history import Arrival, admitted, init_state
 from antiphon.coordinator.aggregation.rule import Rule
@@ -227,7 +227,10 @@ class Parts:
         try:
             await self.steady(self.ledger.outrank, term)
         except OSError as error:
-            raise StateError(f"cannot write {self.folder}: {error.strerror or error}") from None
+            raise StateError(
+                f"cannot write {self.folder}: {error.strerror or error}; make room or repair the disk, then "
+                "start again"
+            ) from None
 
     async def _committed(self, operation: Operation) -> None:
         """Return when an operation is durable, however long the disk takes nothing."""
@@ -256,9 +259,9 @@ class Parts:
             self._tell(update, Outcome("applied", update.offer.digest, number))
             self._let_go(update)
 
-    def tell_again(self, found: Recovered) -> None:
+    def tell_again(self, batch: Sequence[tuple[str, UpdateId]]) -> None:
         """Tell the agents of the newest version's updates once more: the last word may never have left."""
-        for agent, id in found.version.batch if found.version else ():
+        for agent, id in batch:
             peer, outcome = self.roster.peers.get(agent), self.ledger.outcome(agent, id)
             if peer is not None and outcome is not None:
                 self.receipts.put(peer, outcome_receipt(id, outcome, outcome.digest))

@@ -6,7 +6,7 @@ Guaranteed: nothing that a peer or the broker sends ends it; it ends when `Coord
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from antiphon.broker_config.environment import Environment
 from antiphon.broker_config.folders import RosterEntry
 from antiphon.broker_config.topics import COORDINATOR, Topics
 from antiphon.codecs.errors import AntiphonError, StateError
+from antiphon.codecs.messages import UpdateId
 from antiphon.coordinator import reporting, upkeep
 from antiphon.coordinator import state_folder as state
 from antiphon.coordinator.aggregation.presets import build_rule
@@ -34,6 +35,7 @@ GOODBYE = 2.0
 
 Initial = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 Listener = Callable[[dict[str, Any]], None]
+Batch = Sequence[tuple[str, UpdateId]]
 Work = tuple[str, Coroutine[Any, Any, None]]
 
 ANOTHER_RUN = "`antiphon coordinator FOLDER --new-run` begins another run"
@@ -103,6 +105,7 @@ class Coordinator:
         self._settings, self._identity, self._roster = settings, identity, roster
         self._initial, self._folder = initial, folder / "state"
         self._first: Model | None = None
+        self._found: Recovered | None = None
         self._connect, self._environment = connect, environment
         self._take_over, self._listen = take_over, listen
         self._new_run, self._insist = new_run, insist
@@ -155,15 +158,18 @@ class Coordinator:
             elif self._insist:
                 raise state.refuse_first(found, self._folder)
             self._initial = None
-            session = environment.token(8).hex()
+            run, session = found.run, environment.token(8).hex()
+            # Nobody else holds it: the version in it would stay in memory when newer ones have replaced it.
+            self._found = found
+            del found
 
             def status(word: str, **more: Any) -> bytes:
                 federation = self._identity.federation
-                return reporting.status(word, federation, found.run, session, environment.now(), **more)
+                return reporting.status(word, federation, run, session, environment.now(), **more)
 
             topic = Topics(self._identity.prefix).status(COORDINATOR)
             async with self._connect(COORDINATOR, Will(topic, status("lost"))) as connection:
-                return await self._serve(ledger, found, steady, connection, status)
+                return await self._serve(ledger, steady, connection, status)
         finally:
             await steady.settled()
             await environment.run(ledger.close)
@@ -176,11 +182,12 @@ class Coordinator:
     async def _serve(
         self,
         ledger: Ledger,
-        found: Recovered,
         steady: Steady,
         connection: Connection,
         status: Callable[..., bytes],
     ) -> Summary:
+        found, self._found = self._found, None
+        assert found is not None  # a programming error: `run` has opened the ledger
         parts = Parts(
             self._settings,
             self._rule,
@@ -198,11 +205,13 @@ class Coordinator:
             parts.events.listen(self._listen)
         await upkeep.read_roster(parts, self._roster)
         await parts.recover(found)
+        newest = found.version.batch if found.version else ()
+        del found
         upkeep.turn_keys(parts)
         failure: AntiphonError | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                versions = group.create_task(self._versions(parts, found), name="versions")
+                versions = group.create_task(self._versions(parts, newest), name="versions")
                 tasks = [group.create_task(work, name=name) for name, work in self._work(parts, versions)]
                 await self._finished.wait()
                 await self._end_versions(parts, versions)
@@ -238,8 +247,8 @@ class Coordinator:
             ("ending", self._until_over(parts, versions)),
         ]
 
-    async def _versions(self, parts: Parts, found: Recovered) -> None:
-        """Publish the first version, or again the newest; then merge for ever.
+    async def _versions(self, parts: Parts, newest: Batch) -> None:
+        """Publish the first version, or again the newest, which merged ``newest``; then merge for ever.
 
         Raises:
             StateError: Another coordinator is at work, or the disk is damaged.
@@ -250,7 +259,7 @@ class Coordinator:
         await parts.commits.barrier()  # keys are on the disk before anybody uses them
         model, self._first = self._first, None
         if parts.flushing.model is not None:
-            await self._resume(parts, found, seen.publication)
+            await self._resume(parts, newest, seen.publication)
         elif model is None:
             await parts.broadcast.say()
             parts.events.add("started", detail="waits for an agent to bring the first version")
@@ -262,7 +271,7 @@ class Coordinator:
         if not parts.over:
             await parts.flushing.run()
 
-    async def _resume(self, parts: Parts, found: Recovered, shown: bytes) -> None:
+    async def _resume(self, parts: Parts, newest: Batch, shown: bytes) -> None:
         model = parts.flushing.model
         assert model is not None  # a programming error: whoever calls has looked
         waiting = len(parts.buffer)
@@ -273,7 +282,7 @@ class Coordinator:
             detail=f"version {model.number}, {waiting} update{'s'[: waiting != 1]} wait{'s'[: waiting == 1]}",
         )
         await parts.flushing.resume(shown)
-        parts.tell_again(found)
+        parts.tell_again(newest)
 
     async def _until_over(self, parts: Parts, versions: asyncio.Task[None]) -> None:
         """Wait for an end condition; then flush or reject what is left, and say that the run is over."""

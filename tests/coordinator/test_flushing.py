@@ -1,6 +1,8 @@
 """Versions are made whatever becomes of those whose updates are in them."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -99,5 +101,25 @@ def test_agent_revoked_in_a_commit_that_a_stop_gave_up_hears_what_the_ledger_say
             await house.stop()
             assert not told(peer, "rejected")
             assert told(peer, "applied")
+
+    run(main)
+
+
+def test_version_that_a_start_found_is_not_kept_in_memory_for_ever() -> None:
+    async def main() -> None:
+        async with staged(stage(1)) as house:
+            (peer,) = await answers(house, "a")
+            await peer.until_told("applied")
+            await house.stop()
+            term = peer.announcement.term
+            house.start()
+            await peer.until(lambda: peer.announcement.term > term)
+            assert house.coordinator.model is not None
+            found = weakref.ref(house.coordinator.model.vector)
+            await peer.answer()
+            await peer.until_version(2)
+            await asyncio.sleep(5.0)
+            gc.collect()
+            assert found() is None
 
     run(main)
