@@ -336,19 +336,21 @@ async def storm(arena: Arena, victims: Sequence[str], rng: np.random.Generator, 
 
 
 async def calm(arena: Arena) -> None:
-    """Let an agent join that was never there, and the run come to its end.
+    """Let an agent join that was never there, everybody find back, and the run come to its end.
 
     Raises:
-        AssertionError: One of the two took too long.
+        AssertionError: One of these took too long.
     """
     arena.start(LATE)
+    everybody, before = (*arena.agents, LATE), set(arena.tap.updates)
 
-    def joined() -> bool:
-        stories = arena.tap.said_of([LATE])
-        return any(story.final is not None and story.final.type == "applied" for _, story in stories)
+    def back() -> bool:
+        final = {name.agent for name, story in arena.tap.updates.items() if story.final} & set(everybody)
+        fresh = {name.agent for name in arena.tap.updates if name not in before}
+        return len(final) == len(everybody) and fresh >= set(everybody)
 
-    await arena.until(joined, "an update of the agent that came late")
-    await end(arena, (*arena.agents, LATE))
+    await arena.until(back, "an update of everybody, also of the agent that came late")
+    await end(arena, everybody)
 
 
 async def end(arena: Arena, agents: Sequence[str], versions: int = 5) -> None:
