@@ -6,11 +6,14 @@ awaits, nothing of it is ever run again, and the next one finds what the last on
 
 import asyncio
 import math
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, cast
+
+import numpy as np
 
 from antiphon.agents.service import Agent
 from antiphon.agents.settings import AgentIdentity, AgentSettings
@@ -32,6 +35,9 @@ Arguments = TypeVarTuple("Arguments")
 
 AGAIN = 5.0
 """Seconds after which a service that ended by an error is started again, as service managers do."""
+
+JOB = 0.003
+"""Mean virtual seconds (exponential) before a job of a thread is begun."""
 
 TRIES = 5
 """Times that a service may end with the same words."""
@@ -147,7 +153,8 @@ class Parties:
         host.lives += 1
         party = host.party = Party(name, host.disk)
         party.ahead = host.ahead
-        environment = party.environment(self._seed, host.lives)
+        dice = np.random.default_rng([self._seed, zlib.crc32(name.encode()), host.lives])
+        environment = _busy(party.environment(self._seed, host.lives), dice)
         if name == COORDINATOR:
             host.service = self._coordinator(environment)
         else:
@@ -256,6 +263,20 @@ class Parties:
         paced = Paced(role.trainer(), role.seconds)
         connect = self.broker.connect
         return Agent(role.settings, identity, paced, AGENT, connect, paced.slow(environment))
+
+
+def _busy(environment: Environment, dice: np.random.Generator) -> Environment:
+    """The environment on a machine that has other things to do: jobs take time, and overtake each other."""
+    run_job = environment.run
+
+    def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Awaitable[Result]:
+        return late(run_job(function, *arguments), dice.exponential(JOB))
+
+    async def late(job: Awaitable[Result], seconds: float) -> Result:
+        await asyncio.sleep(seconds)
+        return await job
+
+    return replace(environment, run=run)
 
 
 def _words(error: BaseException) -> str:

@@ -74,7 +74,7 @@ def test_receipt_before_the_commit_is_noticed(monkeypatch: Patch) -> None:
     def hasty(self: Commits, operation: Any, done: Any = None, failed: Any = None) -> None:
         if done is not None:
             done()
-        put(self, operation, None, failed)
+        asyncio.get_running_loop().call_later(1.0, lambda: put(self, operation, None, failed))
 
     monkeypatch.setattr(Commits, "put", hasty)
     assert "was received" in broken(range(20))
@@ -114,7 +114,7 @@ def test_outbox_that_forgets_at_a_restart_is_noticed(monkeypatch: Patch) -> None
             cursor.execute("DELETE FROM updates")
         return recover(store, disk, folder)
 
-    monkeypatch.setattr("antiphon.agents.books.recover", forgetful)
+    monkeypatch.setattr("antiphon.agents.storage.recover", forgetful)
     found = broken(range(20))
     assert "left its disk without an outcome" in found or "is not where it should be" in found
 
