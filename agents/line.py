@@ -47,6 +47,7 @@ class Line:
             SealError: The coordinator's public key is none.
         """
         self.settings, self.identity = settings, identity
+        self._loop = asyncio.get_running_loop()
         self.connection, self.environment = connection, environment
         self.topics = Topics(identity.prefix)
         self.incarnation = environment.token(16)
@@ -75,7 +76,7 @@ class Line:
     @property
     def now(self) -> float:
         """Loop time in seconds."""
-        return asyncio.get_running_loop().time()
+        return self._loop.time()
 
     @property
     def ready(self) -> bool:

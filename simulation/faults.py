@@ -51,7 +51,7 @@ class Faults:
     @property
     def any(self) -> bool:
         """Whether anything goes wrong with messages."""
-        return self != NONE
+        return self is not NONE and self != NONE
 
 
 NONE = Faults()
