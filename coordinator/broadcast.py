@@ -3,7 +3,7 @@
 Guaranteed: a version is announced only when all of it is published; what a broker lost or somebody replaced
     is published again, byte for byte, also after a restart; a slot that is newest, pinned or just superseded
     is not reused.
-Not done here: deciding when there is a version (`flushing`); the slots and their files (`rack`).
+Not done here: deciding when there is a version (`flushing`); the slots and their files (`slot_store`).
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from antiphon.coordinator.keys import GroupRing, Identity
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.outgoing import Outgoing
 from antiphon.coordinator.publication import Publication
-from antiphon.coordinator.rack import Rack
 from antiphon.coordinator.settings import Limits
+from antiphon.coordinator.slot_store import SlotStore
 from antiphon.coordinator.slots import hold_seconds
 
 RESIGN = 600.0
@@ -71,7 +71,7 @@ class Broadcast:
         connection: Connection,
         environment: Environment,
         outgoing: Outgoing,
-        rack: Rack,
+        slot_store: SlotStore,
         limits: Limits,
         online: Callable[[], Awaitable[None]],
         trouble: Callable[[str], None],
@@ -84,7 +84,7 @@ class Broadcast:
             connection,
             environment,
         )
-        self._outgoing, self.rack, self._online = outgoing, rack, online
+        self._outgoing, self.slot_store, self._online = outgoing, slot_store, online
         self._trouble = trouble
         self._topics = Topics(voice.identity.prefix)
         self._own: deque[bytes] = deque(maxlen=OWN)
@@ -111,7 +111,7 @@ class Broadcast:
 
     def free_at(self, now: float, slowest: float | None) -> float:
         """When the next version may be published: ``now``, or later if it needs a slot that is not free."""
-        slots = self.rack.slots
+        slots = self.slot_store.slots
         if slots is None or self._current is None or self._current.slot < 0:
             return now
         return slots.free_at(now, hold_seconds(slowest))
@@ -125,7 +125,9 @@ class Broadcast:
         """
         if self._fits_inside(model):
             return await self._seal_inside(model)
-        sealed = await self.rack.fill(model, self._voice.ring.current, self.packet, hold_seconds(slowest))
+        sealed = await self.slot_store.fill(
+            model, self._voice.ring.current, self.packet, hold_seconds(slowest)
+        )
         await self._persist(lambda: self._send_slot(sealed))
         return sealed
 
@@ -143,7 +145,7 @@ class Broadcast:
             StateError: As `upload`.
         """
         await self._online()
-        sealed = self.rack.holding(model.number, self.packet)
+        sealed = self.slot_store.holding(model.number, self.packet)
         if sealed is None or self._fits_inside(model):
             return await self.upload(model, slowest)
         if sealed.id != shown:
@@ -161,10 +163,10 @@ class Broadcast:
             ConfigError: The broker refuses the announcement.
         """
         self.model, self._current = model, sealed
-        self.rack.announced(sealed)
+        self.slot_store.announced(sealed)
         self._sign()
         await self._persist(self._send_announcement)
-        for topic in self.rack.leftovers():
+        for topic in self.slot_store.leftovers():
             self._outgoing.put(topic, bytes)
 
     async def say(self) -> None:
@@ -214,10 +216,10 @@ class Broadcast:
                 self._repeated = _now()
                 self._again_soon.set()
             return
-        sealed = self.rack.of(publication)
+        sealed = self.slot_store.of(publication)
         if sealed is None:
             return
-        for topic, path in self.rack.some(sealed, chunk_numbers, page_numbers):
+        for topic, path in self.slot_store.some(sealed, chunk_numbers, page_numbers):
             self._again(sealed, topic, path)
 
     def is_own(self, raw: bytes) -> bool:
@@ -230,7 +232,7 @@ class Broadcast:
 
     def _again(self, sealed: Publication, topic: str, path: Path) -> None:
         # The slot may have been taken by a newer version before this is read.
-        self._outgoing.put_again(topic, lambda: self.rack.read(sealed, path), Lane.BULK)
+        self._outgoing.put_again(topic, lambda: self.slot_store.read(sealed, path), Lane.BULK)
 
     def _sign(self) -> None:
         voice, model, sealed = (
@@ -298,7 +300,7 @@ class Broadcast:
                 room.release()
 
         async with asyncio.TaskGroup() as group:
-            for topic, path in self.rack.files(sealed):
+            for topic, path in self.slot_store.files(sealed):
                 await room.acquire()
                 if failed:
                     break

@@ -51,7 +51,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Context:
     """What is read and written for a version; ``trouble``: the disk did not take something."""
 
     rule: Rule
@@ -67,9 +67,9 @@ class Books:
 class Committing:
     """Commits one version at a time."""
 
-    def __init__(self, books: Books, head: Head, reject: Callable[[Accepted, str, str], None]) -> None:
+    def __init__(self, context: Context, head: Head, reject: Callable[[Accepted, str, str], None]) -> None:
         """``reject(update, reason, detail)``: what was asked for while its version was being committed."""
-        self._books, self._head, self._reject = books, head, reject
+        self._context, self._head, self._reject = context, head, reject
         self._task: asyncio.Task[bool | None] | None = None
         self._leaving: Sequence[Accepted] = ()
         self._late: list[tuple[Accepted, str, str]] = []
@@ -83,7 +83,7 @@ class Committing:
         Raises:
             StateError: The ledger is damaged.
         """
-        norm = await self._books.environment.run(euclidean, made.model.vector)
+        norm = await self._context.environment.run(euclidean, made.model.vector)
         self._task = asyncio.get_running_loop().create_task(
             self._in_turn(made, norm), name=f"commit version {made.model.number}"
         )
@@ -107,8 +107,8 @@ class Committing:
         return True
 
     async def _in_turn(self, made: Made, norm: float) -> bool | None:
-        async with self._books.commits.exclusive():
-            if not all(self._books.buffer.has(accepted) for accepted in made.batch):
+        async with self._context.commits.exclusive():
+            if not all(self._context.buffer.has(accepted) for accepted in made.batch):
                 return None
             self._leaving = made.batch
             try:
@@ -116,37 +116,37 @@ class Committing:
             finally:
                 late, self._leaving, self._late = self._late, (), []
                 for accepted, reason, detail in late:
-                    if self._books.buffer.has(accepted):
+                    if self._context.buffer.has(accepted):
                         self._reject(accepted, reason, detail)
 
     async def _commit(self, made: Made, norm: float) -> bool:
-        books, head, planned = self._books, self._head, made.plan
+        context, head, planned = self._context, self._head, made.plan
         state = _with_flush(head.state, planned.state) if planned else head.state
-        influence = books.remembered.influence
+        influence = context.remembered.influence
         if planned:
             agents = [accepted.update.agent for accepted in made.batch]
             influence = influence.after(agents, planned.taus, planned.weights)
         record = VersionRecord(
             model=made.model,
             step=made.step,
-            rule=books.rule,
+            rule=context.rule,
             rule_state=state,
             batch=tuple((accepted.update.agent, accepted.update.id) for accepted in made.batch),
             plan=planned,
-            memory=books.remembered.plain(influence),
-            term=books.ledger.term,
-            committed_at=books.environment.now(),
+            memory=context.remembered.plain(influence),
+            term=context.ledger.term,
+            committed_at=context.environment.now(),
             started_step=head.started_step,
         )
         try:
-            await books.steady(books.ledger.commit_version, record)
+            await context.steady(context.ledger.commit_version, record)
         except OSError as error:
-            books.trouble(error)
+            context.trouble(error)
             return False
         head.model, head.step, head.state, head.started_step = made.model, made.step, state, False
-        books.remembered.influence, books.remembered.norms.model = influence, norm
-        books.remembered.begin()
-        books.buffer.remove(made.batch)
+        context.remembered.influence, context.remembered.norms.model = influence, norm
+        context.remembered.begin()
+        context.buffer.remove(made.batch)
         return True
 
 

@@ -32,7 +32,7 @@ from antiphon.coordinator.aggregation.step import vector_count
 from antiphon.coordinator.broadcast import Broadcast
 from antiphon.coordinator.buffer import Accepted, Buffer
 from antiphon.coordinator.commits import Commits
-from antiphon.coordinator.committing import Books, Committing, Head, Made
+from antiphon.coordinator.committing import Committing, Context, Head, Made
 from antiphon.coordinator.ledger.ledger import Ledger
 from antiphon.coordinator.ledger.records import RecoveredVersion
 from antiphon.coordinator.merging import Spoiled
@@ -81,7 +81,7 @@ class Flushing:
     def __init__(self, tools: Tools, last: int = 0) -> None:
         """Nothing is there yet. ``last``: number of the last version of the run; 0: there is none."""
         self._tools, self._last = tools, last
-        books = Books(
+        context = Context(
             tools.rule,
             tools.environment,
             tools.ledger,
@@ -92,7 +92,7 @@ class Flushing:
             tools.trouble,
         )
         self._head = Head()
-        self._committing = Committing(books, self._head, self._reject)
+        self._committing = Committing(context, self._head, self._reject)
         self._wake = asyncio.Event()
         self.last_k = 0
         self._published = asyncio.Event()

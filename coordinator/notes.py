@@ -46,9 +46,9 @@ class Notes:
                 more = note.chunks[: MOST_ABSENT - len(numbers)]
                 self.broadcast.absent(note.transfer, more, numbers)
             case "pulling":
-                self.broadcast.rack.pin(note.transfer, peer.id)
+                self.broadcast.slot_store.pin(note.transfer, peer.id)
             case "pin":
-                self.broadcast.rack.wish(note.transfer, peer.id)
+                self.broadcast.slot_store.wish(note.transfer, peer.id)
             case "need-key":
                 self.send_keys(peer)
             case "frozen":

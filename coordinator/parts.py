@@ -35,7 +35,6 @@ from antiphon.coordinator.ledger.records import (
 from antiphon.coordinator.norms import euclidean
 from antiphon.coordinator.notes import Notes
 from antiphon.coordinator.outgoing import Outgoing
-from antiphon.coordinator.rack import Books, Rack
 from antiphon.coordinator.receipts import Newest, Receipts
 from antiphon.coordinator.remembered import Remembered
 from antiphon.coordinator.reporting import Events, Status
@@ -43,6 +42,7 @@ from antiphon.coordinator.roster import Roster
 from antiphon.coordinator.run_clock import RunClock, latest
 from antiphon.coordinator.session import Hooks, Session
 from antiphon.coordinator.settings import CoordinatorSettings
+from antiphon.coordinator.slot_store import LedgerAccess, SlotStore
 from antiphon.coordinator.spool import Update
 from antiphon.coordinator.steady import Steady
 from antiphon.coordinator.transfers import Transfers
@@ -104,7 +104,7 @@ class Parts:
             connection,
             environment,
             self.outgoing,
-            self._rack(),
+            self._slot_store(),
             limits,
             self.session.online,
             lambda reason: self.events.add_rarely("refused", "", "broker", reason),
@@ -171,11 +171,11 @@ class Parts:
             hints=self.settings.hints,
         )
 
-    def _rack(self) -> Rack:
+    def _slot_store(self) -> SlotStore:
         sync = self.settings.durability == "fsync"
-        books = Books(self._committed, self.commits.put, self.trouble, sync)
+        access = LedgerAccess(self._committed, self.commits.put, self.trouble, sync)
         folder, budget = self.folder / "published", self.settings.limits.slot_bytes
-        return Rack(folder, self.identity, self.run, self.environment, books, budget)
+        return SlotStore(folder, self.identity, self.run, self.environment, access, budget)
 
     async def recover(self, found: Recovered) -> None:
         """Take over what a former process left. The roster was read: what nobody may send any more goes.
@@ -195,7 +195,7 @@ class Parts:
             state = admitted(self.rule, state, admission.agent, admission.at)
         self.flushing.recover(version, state)
         model, keys = self.broadcast.model, {key.id: key for key in self.ring.keys}
-        await self.broadcast.rack.restore(found.slots, found.pins, model, keys)
+        await self.broadcast.slot_store.restore(found.slots, found.pins, model, keys)
         for received in found.waiting:
             update, offer = received.update, received.update.offer
             arrival = Arrival(

@@ -170,7 +170,7 @@ async def read_roster(parts: Parts, source: Callable[[], Mapping[str, RosterEntr
     for peer in change.removed:
         await parts.transfers.forget(peer.id)
         parts.flushing.reject_all(parts.buffer.of(peer.id), *REVOKED)
-        parts.broadcast.rack.forget(peer.id)
+        parts.broadcast.slot_store.forget(peer.id)
         if peer.id not in parts.roster.peers:
             parts.outgoing.put(parts.topics.keys(peer.id), bytes)
         parts.reports.pop(peer.id, None)
@@ -195,7 +195,7 @@ async def keep_order(parts: Parts) -> None:
             last_sweep = now
             await parts.transfers.sweep()
             turn_keys(parts)
-            parts.broadcast.rack.keep_pins()
+            parts.broadcast.slot_store.keep_pins()
             parts.broadcast.refresh()
             for agent in parts.roster.left(now):
                 parts.events.add("left", agent=agent)

@@ -20,7 +20,7 @@ from antiphon.codecs.errors import Rejected, StateError
 from antiphon.codecs.messages import UpdateId
 from antiphon.codecs.schema import Schema
 from antiphon.coordinator.ledger import checkpoints, starting
-from antiphon.coordinator.ledger.books import Books
+from antiphon.coordinator.ledger.index import Index
 from antiphon.coordinator.ledger.layout import Layout
 from antiphon.coordinator.ledger.records import (
     Operation,
@@ -32,8 +32,8 @@ from antiphon.coordinator.ledger.records import (
     VersionRecord,
 )
 from antiphon.coordinator.ledger.recovery import CHECKPOINT, described, kept_of, load
-from antiphon.coordinator.ledger.retention import Shelf
-from antiphon.coordinator.ledger.writing import Draft, drop_schemas
+from antiphon.coordinator.ledger.retention import StoredVersions
+from antiphon.coordinator.ledger.transaction import Transaction, drop_schemas
 
 Vector = npt.NDArray[Any]
 
@@ -44,7 +44,7 @@ OUTCOME = (
 
 
 class Ledger:
-    """A run's books. What says "disk work" belongs off the event loop, one call at a time."""
+    """A run's ledger. What says "disk work" belongs off the event loop, one call at a time."""
 
     def __init__(
         self, folder: Path, disk: Disk, retention: Retention, *, outcomes: int, incarnations: int, sync: bool
@@ -64,7 +64,7 @@ class Ledger:
         self.run = b""
         self._layout, self._disk, self._sync = Layout(folder), disk, sync
         self._retention = retention
-        self._books, self._shelf = Books(outcomes, incarnations), Shelf(retention)
+        self._index, self._stored = Index(outcomes, incarnations), StoredVersions(retention)
         self._schemas: dict[bytes, Schema] = {}
         self._held: dict[int, int] = {}
         self._compared: set[int] = set()
@@ -74,17 +74,17 @@ class Ledger:
     @property
     def received(self) -> int:
         """Updates received in this run."""
-        return self._books.received
+        return self._index.received
 
     @property
     def applied(self) -> int:
         """Updates applied in this run."""
-        return self._books.applied
+        return self._index.applied
 
     @property
     def rejected(self) -> int:
         """Updates rejected or refused in this run."""
-        return self._books.rejected
+        return self._index.rejected
 
     def open(self, owner: Owner, now: float, token: Callable[[int], bytes]) -> Recovered:
         """Lock the folder, check it, commit this start's term; an empty folder becomes a new run. Disk work.
@@ -113,7 +113,7 @@ class Ledger:
             with starting.sentences(self._layout):
                 started = work()
                 self._database = started.database
-                started.fill(self._books, self._shelf)
+                started.fill(self._index, self._stored)
                 self._schemas = dict(started.schemas)
         except BaseException:
             self.close()
@@ -146,9 +146,9 @@ class Ledger:
         if self._sync and files:
             self._disk.sync(files)
         with self._opened.transaction() as cursor:
-            draft = Draft(cursor, self._books)
-            draft.write(operations)
-        self._take(draft)
+            transaction = Transaction(cursor, self._index)
+            transaction.write(operations)
+        self._take(transaction)
 
     def commit_version(self, record: VersionRecord) -> None:
         """Make a version and the outcome of everything in it durable. Disk work.
@@ -160,27 +160,27 @@ class Ledger:
         checkpoint, pieces = checkpoints.describe(record.model, record.step)
         if checkpoint.file is not None:
             self._disk.write(self._layout.checkpoints / checkpoint.file, pieces, sync=self._sync)
-        opened = [self._books.open.get(name) for name in record.batch]
+        opened = [self._index.open.get(name) for name in record.batch]
         merged = sum(each.size for each in opened if each is not None)
         kept = kept_of(checkpoint.number, checkpoint.size, merged)
-        dropped = self._shelf.plan(kept, self._held.copy())
+        dropped = self._stored.plan(kept, self._held.copy())
         with self._opened.transaction() as cursor:
-            draft = Draft(cursor, self._books)
-            draft.version(record, checkpoint, dropped)
+            transaction = Transaction(cursor, self._index)
+            transaction.version(record, checkpoint, dropped)
             schemas = drop_schemas(cursor) if record.model.number == 0 else None
-        self._shelf.take(kept, dropped)
-        self._books.add_version(record.model.digest)
+        self._stored.take(kept, dropped)
+        self._index.add_version(record.model.digest)
         self._schemas[record.model.schema.digest] = record.model.schema
         self._compared.difference_update(dropped.checkpoints)
-        self._take(draft)
+        self._take(transaction)
         if schemas is not None:
-            self._books.schemas = schemas
+            self._index.schemas = schemas
 
-    def _take(self, draft: Draft) -> None:
+    def _take(self, transaction: Transaction) -> None:
         """The transaction is committed: so be it in memory, and on the disk."""
-        self._books.take(draft.changes)
-        gone = [self._layout.spool / name for name in draft.removed]
-        gone += [self._layout.checkpoints / name for name in draft.removed_checkpoints]
+        self._index.take(transaction.changes)
+        gone = [self._layout.spool / name for name in transaction.removed]
+        gone += [self._layout.checkpoints / name for name in transaction.removed_checkpoints]
         for path in gone:
             with suppress(OSError):  # no row names it: the next start removes it
                 self._disk.remove(path)
@@ -191,12 +191,12 @@ class Ledger:
         Reads the disk only for an update that is not among the newest, and of which the marks do not tell.
         """
         name = (agent, update)
-        found = self._books.known(name)
-        if found is not None or not self._books.may_be_settled(name):
+        found = self._index.known(name)
+        if found is not None or not self._index.may_be_settled(name):
             return found
         rows = self._opened.rows(OUTCOME, (agent, update.incarnation, update.sequence))
         if not rows:
-            return Outcome("settled") if self._books.below_mark(name) else None
+            return Outcome("settled") if self._index.below_mark(name) else None
         type, digest, version, reason, detail = rows[0]
         return Outcome(type, digest, -1 if version is None else version, reason, detail)
 
@@ -206,17 +206,17 @@ class Ledger:
         Raises:
             Rejected: ("quota") Its agent had more process starts than the ledger tells apart.
         """
-        if not self._books.has_room(agent, update.incarnation):
-            most = self._books.most_incarnations
+        if not self._index.has_room(agent, update.incarnation):
+            most = self._index.most_incarnations
             raise Rejected("quota", f"more than {most} process starts of one agent")
 
     def is_base(self, number: int, digest: bytes) -> bool:
         """Whether this run committed that version."""
-        return self._books.is_base(number, digest)
+        return self._index.is_base(number, digest)
 
     def keeps(self, number: int) -> bool:
         """Whether updates with that base can be merged; always, if merging does not need its values."""
-        return not self._retention.bases or number in self._shelf
+        return not self._retention.bases or number in self._stored
 
     def vector(self, number: int) -> Vector | None:
         """Return a version's vector, to be read only; None if it is gone, or is not what it was. Disk work.

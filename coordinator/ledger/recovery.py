@@ -20,8 +20,8 @@ from antiphon.codecs.sealing import SecretKey
 from antiphon.coordinator.aggregation.history import RuleState
 from antiphon.coordinator.aggregation.step import StepState
 from antiphon.coordinator.ledger import checkpoints, updates, versions
-from antiphon.coordinator.ledger.books import PREFIX, Books, Open
 from antiphon.coordinator.ledger.checkpoints import Checkpoint
+from antiphon.coordinator.ledger.index import PREFIX, Index, Open
 from antiphon.coordinator.ledger.layout import Layout
 from antiphon.coordinator.ledger.records import (
     Admission,
@@ -211,24 +211,24 @@ class Recovery:
         open_files = {file for (file,) in self.rows("SELECT file FROM uploads")}
         return Files(spool | open_files, {file for file, _ in kept})
 
-    def books(self, books: Books, found: Recovered) -> None:
-        """Fill the books."""
+    def fill_index(self, index: Index, found: Recovered) -> None:
+        """Fill the index."""
         for agent, incarnation, mark in self.rows("SELECT agent, incarnation, mark FROM marks"):
-            books.marks.setdefault(agent, {})[incarnation] = mark
-        books.counts = dict(self.rows("SELECT agent, max(n) FROM outcomes GROUP BY agent"))
+            index.marks.setdefault(agent, {})[incarnation] = mark
+        index.counts = dict(self.rows("SELECT agent, max(n) FROM outcomes GROUP BY agent"))
         rows = self.rows("SELECT digest FROM bases ORDER BY number")
-        books.digests = bytearray().join(digest for (digest,) in rows)
-        if len(books.digests) != PREFIX * (0 if found.version is None else found.version.model.number + 1):
+        index.digests = bytearray().join(digest for (digest,) in rows)
+        if len(index.digests) != PREFIX * (0 if found.version is None else found.version.model.number + 1):
             raise StateError(f"{self._layout.database} does not name all of its versions: {REMEDY}")
-        books.schemas = set(self.schemas)
-        books.received, books.applied, books.rejected = found.received, found.applied, found.rejected
+        index.schemas = set(self.schemas)
+        index.received, index.applied, index.rejected = found.received, found.applied, found.rejected
         for each in found.waiting:
             update = each.update
             file = None if update.frame else update.path.name
             name = (update.agent, UpdateId(update.id.incarnation, update.id.sequence))
-            books.open[name] = Open(each.admission, update.offer.digest, file, update.spooled)
+            index.open[name] = Open(each.admission, update.offer.digest, file, update.spooled)
 
-    def shelf(self) -> tuple[list[Kept], list[tuple[int, int]]]:
+    def stored_versions(self) -> tuple[list[Kept], list[tuple[int, int]]]:
         """Return what retention keeps: versions in order, and (number, size) of older checkpoints."""
         sizes = dict(
             self.rows(
@@ -302,5 +302,5 @@ def load(
 
 
 def kept_of(number: int, checkpoint: int, merged: int) -> Kept:
-    """Describe a version to the shelf. What an agent brought as version 0 stays with it."""
+    """Describe a version to `StoredVersions`. What an agent brought as version 0 stays with it."""
     return Kept(number, checkpoint + merged, 0) if number == 0 else Kept(number, checkpoint, merged)

@@ -34,7 +34,7 @@ class Dropped:
     checkpoints: tuple[int, ...] = ()
 
 
-class Shelf:
+class StoredVersions:
     """The versions that are kept; what `plan` says happens with `take`."""
 
     def __init__(self, retention: Retention) -> None:

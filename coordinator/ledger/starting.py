@@ -14,24 +14,24 @@ from antiphon.broker_config.disk import Closing, Disk
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.schema import Schema
 from antiphon.coordinator.ledger import tables
-from antiphon.coordinator.ledger.books import Books
+from antiphon.coordinator.ledger.index import Index
 from antiphon.coordinator.ledger.layout import Layout, finish, move_run, sweep
 from antiphon.coordinator.ledger.records import Owner, PutSlot, Recovered
 from antiphon.coordinator.ledger.recovery import Recovery
-from antiphon.coordinator.ledger.retention import Shelf
+from antiphon.coordinator.ledger.retention import StoredVersions
 
 Token = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """An open ledger: ``fill`` puts what it holds into the books and onto the shelf."""
+    """An open ledger: ``fill`` puts what it holds into the index and what retention keeps into its own."""
 
     database: Database
     term: int
     recovered: Recovered
     schemas: Mapping[bytes, Schema]
-    fill: Callable[[Books, Shelf], None]
+    fill: Callable[[Index, StoredVersions], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _open(
         recovery.check_owner(owner)
         found = recovery.recover(fresh=fresh)
         files = recovery.files()
-        shelf = recovery.shelf()
+        stored = recovery.stored_versions()
         ((term,),) = database.rows("SELECT term FROM run")
         if not fresh:
             term = max(term + 1, int(now))
@@ -159,9 +159,9 @@ def _open(
         database.close()
         raise
 
-    def fill(books: Books, kept: Shelf) -> None:
-        recovery.books(books, found)
-        kept.load(*shelf)
+    def fill(index: Index, kept: StoredVersions) -> None:
+        recovery.fill_index(index, found)
+        kept.load(*stored)
 
     return Started(database, term, found, recovery.schemas, fill)
 

@@ -14,7 +14,7 @@ from antiphon.coordinator.aggregation.history import init_step
 from antiphon.coordinator.aggregation.presets import build_rule
 from antiphon.coordinator.buffer import Accepted, Buffer
 from antiphon.coordinator.commits import Commits
-from antiphon.coordinator.committing import Books, Committing, Head, Made
+from antiphon.coordinator.committing import Committing, Context, Head, Made
 from antiphon.coordinator.ledger.ledger import Ledger
 from antiphon.coordinator.ledger.records import Operation, PutState, VersionRecord
 from antiphon.coordinator.remembered import Remembered
@@ -58,10 +58,10 @@ class Desk:
         self.task = asyncio.create_task(self.commits.run())
         environment, remembered = virtual_environment(), Remembered(Limits())
         ledger = cast(Ledger, self)
-        books = Books(
+        context = Context(
             RULE, environment, ledger, self.steady, self.commits, self.buffer, remembered, self.trouble
         )
-        return Committing(books, self.head, lambda each, reason, _: self.rejected.append((each, reason)))
+        return Committing(context, self.head, lambda each, reason, _: self.rejected.append((each, reason)))
 
     def trouble(self, _: OSError) -> None:
         self.troubles += 1

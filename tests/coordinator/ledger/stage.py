@@ -1,4 +1,4 @@
-"""A coordinator's books without a coordinator: agents' updates, checked, received, merged, committed."""
+"""A coordinator's ledger without a coordinator: agents' updates, checked, received, merged, committed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -6,71 +6,73 @@ import numpy as np
 import pytest
 
 from antiphon.coordinator.ledger.records import Outcome, Retention
-from antiphon.coordinator.ledger.retention import Dropped, Kept, Shelf
+from antiphon.coordinator.ledger.retention import Dropped, Kept, StoredVersions
 from antiphon.simulation.disk import MemoryDisk
 from tests.coordinator.ledger.stage import FOLDER, LARGE, Stage, update_id
 
 
-def filled(retention: Retention, count: int, held: tuple[int, ...] = ()) -> tuple[Shelf, list[Dropped]]:
-    shelf, dropped = Shelf(retention), list[Dropped]()
+def filled(
+    retention: Retention, count: int, held: tuple[int, ...] = ()
+) -> tuple[StoredVersions, list[Dropped]]:
+    stored, dropped = StoredVersions(retention), list[Dropped]()
     for number in range(count):
         new = Kept(number, 10, 5)
-        dropped.append(shelf.plan(new, held))
-        shelf.take(new, dropped[-1])
-    return shelf, dropped
+        dropped.append(stored.plan(new, held))
+        stored.take(new, dropped[-1])
+    return stored, dropped
 
 
-def kept(shelf: Shelf) -> list[int]:
-    return [number for number in range(100) if number in shelf]
+def kept(stored: StoredVersions) -> list[int]:
+    return [number for number in range(100) if number in stored]
 
 
 def test_nothing_goes_while_there_is_room() -> None:
-    shelf, dropped = filled(Retention(), 5)
+    stored, dropped = filled(Retention(), 5)
     assert dropped == [Dropped(0)] * 5
-    assert kept(shelf) == [0, 1, 2, 3, 4]
-    assert shelf.size == 5 * 10 + 4 * 5
+    assert kept(stored) == [0, 1, 2, 3, 4]
+    assert stored.size == 5 * 10 + 4 * 5
 
 
 def test_oldest_versions_go_beyond_the_number() -> None:
-    shelf, dropped = filled(Retention(keep_versions=3), 5)
+    stored, dropped = filled(Retention(keep_versions=3), 5)
     assert dropped[-2:] == [Dropped(1, (0,)), Dropped(2, (1,))]
-    assert kept(shelf) == [2, 3, 4]
-    assert shelf.size == 3 * 10 + 2 * 5
+    assert kept(stored) == [2, 3, 4]
+    assert stored.size == 3 * 10 + 2 * 5
 
 
 def test_oldest_versions_go_beyond_the_size_with_what_was_merged_after_them() -> None:
-    shelf, dropped = filled(Retention(keep_bytes=39), 4)
+    stored, dropped = filled(Retention(keep_bytes=39), 4)
     # 10 + 15 are two versions, 10 + 15 + 15 would be three.
     assert dropped == [Dropped(0), Dropped(0), Dropped(1, (0,)), Dropped(2, (1,))]
-    assert kept(shelf) == [2, 3]
+    assert kept(stored) == [2, 3]
 
 
 def test_newest_version_stays_whatever_its_size() -> None:
-    shelf, dropped = filled(Retention(keep_bytes=1), 3)
-    assert kept(shelf) == [2]
-    assert shelf.size == 10
+    stored, dropped = filled(Retention(keep_bytes=1), 3)
+    assert kept(stored) == [2]
+    assert stored.size == 10
     assert dropped[-1] == Dropped(2, (1,))
 
 
 def test_older_checkpoints_stay_as_bases_within_their_own_bound() -> None:
-    shelf, dropped = filled(Retention(keep_versions=2, bases=True, base_bytes=25), 6)
-    assert kept(shelf) == [2, 3, 4, 5]
+    stored, dropped = filled(Retention(keep_versions=2, bases=True, base_bytes=25), 6)
+    assert kept(stored) == [2, 3, 4, 5]
     assert dropped[-1] == Dropped(4, (1,))
-    assert shelf.base_size == 20
+    assert stored.base_size == 20
 
 
 def test_base_in_use_stays_while_others_go() -> None:
-    shelf, dropped = filled(Retention(keep_versions=2, bases=True, base_bytes=15), 6, held=(0, 2))
-    assert kept(shelf) == [0, 2, 4, 5]
+    stored, dropped = filled(Retention(keep_versions=2, bases=True, base_bytes=15), 6, held=(0, 2))
+    assert kept(stored) == [0, 2, 4, 5]
     assert dropped[-1] == Dropped(4, (3,))
-    assert shelf.plan(Kept(6, 10, 5), ()) == Dropped(5, (0, 2))
+    assert stored.plan(Kept(6, 10, 5), ()) == Dropped(5, (0, 2))
 
 
 def test_bases_go_when_the_rule_needs_them_no_longer() -> None:
-    shelf = Shelf(Retention(keep_versions=2))
-    shelf.load([Kept(4, 10, 5), Kept(5, 10, 5)], [(1, 10), (3, 10)])
-    assert (shelf.size, shelf.base_size) == (25, 20)
-    assert shelf.plan(Kept(6, 10, 5), (1,)) == Dropped(5, (1, 3, 4))
+    stored = StoredVersions(Retention(keep_versions=2))
+    stored.load([Kept(4, 10, 5), Kept(5, 10, 5)], [(1, 10), (3, 10)])
+    assert (stored.size, stored.base_size) == (25, 20)
+    assert stored.plan(Kept(6, 10, 5), (1,)) == Dropped(5, (1, 3, 4))
 
 
 @pytest.mark.parametrize("bound", [12, 45, 60, 90, 1000])
@@ -78,13 +80,13 @@ def test_bases_go_when_the_rule_needs_them_no_longer() -> None:
 @pytest.mark.parametrize("bases", [False, True])
 def test_what_counts_is_what_is_there(bound: int, versions: int, bases: bool) -> None:
     rng = np.random.default_rng(bound + versions)
-    shelf = Shelf(Retention(versions, bound, bases, 30))
+    stored = StoredVersions(Retention(versions, bound, bases, 30))
     there: dict[int, Kept] = {}
     first = 0
     for number in range(60):
         new = Kept(number, int(rng.integers(1, 30)), int(rng.integers(0, 30)))
-        dropped = shelf.plan(new, (number - 7,))
-        shelf.take(new, dropped)
+        dropped = stored.plan(new, (number - 7,))
+        stored.take(new, dropped)
         there[number] = new
         for gone in dropped.checkpoints:
             del there[gone]
@@ -92,16 +94,16 @@ def test_what_counts_is_what_is_there(bound: int, versions: int, bases: bool) ->
         first = dropped.first
         chain = [there[n] for n in range(first, number + 1)]
         size = sum(each.checkpoint + each.updates for each in chain) - chain[0].updates
-        assert shelf.size == size
+        assert stored.size == size
         assert len(chain) == 1 or (size <= bound and len(chain) <= versions)
         older = [each for n, each in there.items() if n < first]
-        assert shelf.base_size == sum(each.checkpoint for each in older)
+        assert stored.base_size == sum(each.checkpoint for each in older)
         assert bases or not older
         loose = [each for each in older if each.number != number - 7]
         assert sum(each.checkpoint for each in loose) <= 30
-        again = Shelf(Retention(versions, bound, bases, 30))
+        again = StoredVersions(Retention(versions, bound, bases, 30))
         again.load(chain, [(each.number, each.checkpoint) for each in older])
-        assert (again.size, again.base_size) == (shelf.size, shelf.base_size)
+        assert (again.size, again.base_size) == (stored.size, stored.base_size)
 
 
 def counts(stage: Stage) -> dict[str, int]:

@@ -31,7 +31,7 @@ class Open:
 
 @dataclass(slots=True)
 class Changes:
-    """What a transaction does to the books, once it is committed."""
+    """What a transaction does to the index, once it is committed."""
 
     opened: dict[Name, Open] = field(default_factory=dict[Name, Open])
     settled: dict[Name, Outcome] = field(default_factory=dict[Name, Outcome])
@@ -43,7 +43,7 @@ class Changes:
     rejected: int = 0
 
 
-class Books:
+class Index:
     """See the module."""
 
     def __init__(self, outcomes: int, incarnations: int) -> None:

@@ -1,4 +1,4 @@
-"""Operations and versions into the tables, within one transaction; its effects on the books come after it.
+"""Operations and versions into the tables, within one transaction; its effects on the index come after it.
 
 Not done here: the transaction itself, files, and what a commit means (`antiphon.coordinator.ledger.ledger`).
 """
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from antiphon.codecs.messages import UpdateId
 from antiphon.codecs.schema import Schema
 from antiphon.coordinator.ledger import updates, versions
-from antiphon.coordinator.ledger.books import PREFIX, Books, Changes, Name, Open
 from antiphon.coordinator.ledger.checkpoints import Checkpoint
+from antiphon.coordinator.ledger.index import PREFIX, Changes, Index, Name, Open
 from antiphon.coordinator.ledger.records import (
     CloseUpload,
     DropEpoch,
@@ -45,19 +45,19 @@ DROP_SCHEMAS = (
 )
 
 
-class Draft:
+class Transaction:
     """One transaction: what it writes, and what changes when it is committed.
 
     Attributes:
-        changes: For the books.
+        changes: For the index.
         removed, removed_checkpoints: Names of files that no row names any more, below ``spool/`` and
             ``checkpoints/``.
     """
 
-    def __init__(self, cursor: sqlite3.Cursor, books: Books) -> None:
-        """``books``: as they are before it."""
+    def __init__(self, cursor: sqlite3.Cursor, index: Index) -> None:
+        """``index``: as they are before it."""
         self._do, self._many = cursor.execute, cursor.executemany
-        self._cursor, self._books = cursor, books
+        self._cursor, self._index = cursor, index
         self.changes = Changes()
         self.removed: list[str] = []
         self.removed_checkpoints: list[str] = []
@@ -95,7 +95,7 @@ class Draft:
 
     def _receive(self, record: Receive) -> None:
         update = record.update
-        admission = self._books.received + self.changes.received + 1
+        admission = self._index.received + self.changes.received + 1
         self._schema(update.schema)
         row, content = updates.rows(admission, record)
         self._do(INSERT_UPDATE, row)
@@ -112,7 +112,7 @@ class Draft:
         )
 
     def _schema(self, schema: Schema) -> None:
-        if schema.digest in self._books.schemas or schema.digest in self.changes.schemas:
+        if schema.digest in self._index.schemas or schema.digest in self.changes.schemas:
             return
         self._do("INSERT OR IGNORE INTO schemas VALUES (?, ?)", (schema.digest, schema.encode()))
         self.changes.schemas.add(schema.digest)
@@ -133,24 +133,24 @@ class Draft:
     def _is_settled(self, name: Name) -> bool:
         if name in self.changes.settled:
             return True
-        known = None if name in self.changes.opened else self._books.known(name)
-        if known is not None or not self._books.may_be_settled(name):
+        known = None if name in self.changes.opened else self._index.known(name)
+        if known is not None or not self._index.may_be_settled(name):
             return known is not None and known.type != "received"
         agent, update = name
         sql = "SELECT 1 FROM outcomes WHERE agent = ? AND incarnation = ? AND sequence = ?"
         return self._do(sql, (agent, update.incarnation, update.sequence)).fetchone() is not None
 
     def _open(self, name: Name) -> Open | None:
-        return self.changes.opened.get(name) or self._books.open.get(name)
+        return self.changes.opened.get(name) or self._index.open.get(name)
 
     def _outcomes(self, names: Iterable[Name], outcomes: Iterable[Outcome]) -> None:
         """Insert outcomes, forget the oldest of each agent, and raise the marks."""
         rows: list[tuple[object, ...]] = []
         late: list[tuple[str, int]] = []
-        counts, most = self.changes.counts, self._books.most_outcomes
+        counts, most = self.changes.counts, self._index.most_outcomes
         for name, outcome in zip(names, outcomes, strict=True):
             agent, update = name
-            n = counts[agent] = counts.get(agent, self._books.counts.get(agent, 0)) + 1
+            n = counts[agent] = counts.get(agent, self._index.counts.get(agent, 0)) + 1
             version = outcome.version if outcome.type == "applied" else None
             rows.append(
                 (
@@ -168,7 +168,7 @@ class Draft:
             if n > most:
                 late.append((agent, n - most))
             mark = self._mark(agent, update.incarnation)
-            if (mark is None and self._books.has_room(agent, update.incarnation)) or (
+            if (mark is None and self._index.has_room(agent, update.incarnation)) or (
                 mark is not None and mark < update.sequence
             ):
                 self.changes.marks[(agent, update.incarnation)] = update.sequence
@@ -179,7 +179,7 @@ class Draft:
 
     def _mark(self, agent: str, incarnation: bytes) -> int | None:
         mark = self.changes.marks.get((agent, incarnation))
-        return self._books.marks.get(agent, {}).get(incarnation) if mark is None else mark
+        return self._index.marks.get(agent, {}).get(incarnation) if mark is None else mark
 
     def _close_upload(self, operation: CloseUpload) -> None:
         sql = "DELETE FROM uploads WHERE agent = ? AND transfer = ? AND (file = ? OR ? = '') RETURNING file"
@@ -240,7 +240,7 @@ class Draft:
 
     def _apply(self, number: int, batch: Iterable[tuple[str, UpdateId]]) -> None:
         names = list(batch)
-        found = [self._books.open.get(name) for name in names]
+        found = [self._index.open.get(name) for name in names]
         rows = [(number, place, each.admission) for place, each in enumerate(found) if each is not None]
         if rows:
             self._many(

@@ -1,8 +1,8 @@
 """One transaction's effects: what is written, what changes in memory, which files go."""
 
-from antiphon.coordinator.ledger.books import Books
+from antiphon.coordinator.ledger.index import Index
 from antiphon.coordinator.ledger.records import Outcome, PutState, Settle
-from antiphon.coordinator.ledger.writing import Draft
+from antiphon.coordinator.ledger.transaction import Transaction
 from tests.coordinator.ledger.stage import FOLDER, LARGE, Stage, update_id
 
 
@@ -16,23 +16,23 @@ def test_draft_changes_nothing_before_it_is_taken() -> None:
     stage.begin()
     record = stage.checked(stage.offer("a"))
     stage.ledger.close()
-    database, books = stage.disk.database(FOLDER / "ledger.db", sync=False), Books(2, 10)
-    books.digests = bytearray(16)
+    database, index = stage.disk.database(FOLDER / "ledger.db", sync=False), Index(2, 10)
+    index.digests = bytearray(16)
     with database.transaction() as cursor:
-        draft = Draft(cursor, books)
+        transaction = Transaction(cursor, index)
         rejected = Settle("a", record.update.id, Outcome("rejected", b"", -1, "norm", ""))
-        draft.write([record, rejected, rejected, *map(refused, (5, 3, 6)), PutState(over=True)])
-    made = draft.changes
-    assert books.known(("a", record.update.id)) is None
+        transaction.write([record, rejected, rejected, *map(refused, (5, 3, 6)), PutState(over=True)])
+    made = transaction.changes
+    assert index.known(("a", record.update.id)) is None
     assert (made.received, made.rejected, made.applied) == (1, 4, 0)
     assert made.marks == {("a", b"i" * 16): 6}
     assert made.counts == {"a": 4}
-    assert draft.removed == [record.update.path.name]
+    assert transaction.removed == [record.update.path.name]
     assert database.rows("SELECT sequence FROM outcomes ORDER BY n") == [(3,), (6,)]
     assert database.rows("SELECT mark FROM marks") == [(6,)]
     assert database.rows("SELECT over, received, rejected FROM run") == [(1, 1, 4)]
-    books.take(made)
-    assert books.below_mark(("a", update_id(4)))
+    index.take(made)
+    assert index.below_mark(("a", update_id(4)))
 
 
 def test_settled_long_ago_is_looked_up_and_stays_as_it_was() -> None:

@@ -27,8 +27,8 @@ RETRY = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """How the rack writes into the ledger, and tells of trouble.
+class LedgerAccess:
+    """How the slots' rows are written, and whom to tell of trouble.
 
     Attributes:
         commit: Returns when an operation is durable.
@@ -43,7 +43,7 @@ class Books:
     sync: bool
 
 
-class Rack:
+class SlotStore:
     """See the module."""
 
     def __init__(
@@ -52,12 +52,12 @@ class Rack:
         identity: Identity,
         run: bytes,
         environment: Environment,
-        books: Books,
+        ledger: LedgerAccess,
         budget: int,
     ) -> None:
         """``folder``: of the published slots; ``budget``: bytes of all slots."""
         self._folder, self._identity, self._run = folder, identity, run
-        self._environment, self._books, self._budget = environment, books, budget
+        self._environment, self._ledger, self._budget = environment, ledger, budget
         self._topics = Topics(identity.prefix)
         self._retained: dict[int, tuple[int, int]] = {}
         self._cleared: dict[int, tuple[int, int]] = {}
@@ -175,7 +175,7 @@ class Rack:
         self._by_slot.pop(slot, None)
         chunks, pages = self._retained.get(slot, (0, 0))
         # A crash from here on finds a slot that holds nothing, and not one whose files are half another's.
-        await self._books.commit(PutSlot(slot, None, -1, chunks, pages))
+        await self._ledger.commit(PutSlot(slot, None, -1, chunks, pages))
         sealed = await self._seal(model, slot, key, packet)
         self._retained[slot] = max(sealed.chunks, chunks), max(sealed.pages, pages)
         before = self._cleared.get(slot, (0, 0))
@@ -183,7 +183,7 @@ class Rack:
             max(sealed.chunks, before[0]),
             max(sealed.pages, before[1]),
         )
-        await self._books.commit(PutSlot(slot, sealed, model.number, *self._retained[slot]))
+        await self._ledger.commit(PutSlot(slot, sealed, model.number, *self._retained[slot]))
         self._by_slot[slot] = (sealed, model.number)
         return sealed
 
@@ -232,11 +232,11 @@ class Rack:
         pins = self.slots.pins(now)
         for agent, id in [pin for pin in self._pins if pin not in pins]:
             del self._pins[(agent, id)]
-            self._books.put(DropPin(agent, id))
+            self._ledger.put(DropPin(agent, id))
         for (agent, id), since in pins.items():
             if (agent, id) not in self._pins:
                 self._pins[(agent, id)] = wall - (now - since)
-                self._books.put(PutPin(agent, id, self._pins[(agent, id)]))
+                self._ledger.put(PutPin(agent, id, self._pins[(agent, id)]))
 
     async def _free(self, slots: Slots, hold: float) -> int:
         while True:
@@ -251,7 +251,7 @@ class Rack:
             try:
                 return await environment.run(self._seal_now, model, slot, key, packet, environment.token(16))
             except OSError as error:
-                self._books.trouble(error)
+                self._ledger.trouble(error)
                 await asyncio.sleep(RETRY)
 
     def _seal_now(self, model: Model, slot: int, key: GroupKey, packet: int, id: bytes) -> Publication:
@@ -265,7 +265,7 @@ class Rack:
             slot,
             packet,
             self._environment.disk,
-            sync=self._books.sync,
+            sync=self._ledger.sync,
         )
 
 
