@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from child import in_child
 
-from antiphon.agents import recovery as agent_recovery
 from antiphon.agents import residual
 from antiphon.coordinator import flushing, merging, service
 from antiphon.coordinator.buffer import Buffer
@@ -20,6 +19,7 @@ from antiphon.coordinator.commits import Commits
 from antiphon.coordinator.ledger import ledger as ledgers
 from antiphon.coordinator.merging import Merged
 from antiphon.simulation import torture
+from antiphon.simulation.parties import AGENT, Parties
 from antiphon.simulation.torture import Verdict, main, play, seeds_of
 
 Patch = pytest.MonkeyPatch
@@ -108,14 +108,18 @@ def test_update_that_a_restart_forgets_is_noticed(monkeypatch: Patch) -> None:
 
 
 def test_outbox_that_forgets_at_a_restart_is_noticed(monkeypatch: Patch) -> None:
-    recover = agent_recovery.recover
+    start = Parties.start
 
-    def forgetful(store: Any, disk: Any, folder: Any) -> Any:
-        with store.transaction() as cursor:
-            cursor.execute("DELETE FROM updates")
-        return recover(store, disk, folder)
+    def forgetful(self: Parties, name: str) -> None:
+        disk = self.hosts[name].disk
+        if disk.size(AGENT / "state.db"):
+            database = disk.database(AGENT / "state.db", sync=False)
+            with database.transaction() as cursor:
+                cursor.execute("DELETE FROM updates")
+            database.close()
+        start(self, name)
 
-    monkeypatch.setattr("antiphon.agents.storage.recover", forgetful)
+    monkeypatch.setattr(Parties, "start", forgetful)
     found = broken(range(20))
     assert "left its disk without an outcome" in found or "is not where it should be" in found
 
