@@ -9,7 +9,8 @@ from pathlib import Path
 
 import kills
 import pytest
-from kills import SETTINGS, Arena, Plan, Tally, choose_victims, listening
+from arena import SETTINGS, Arena, Plan, listening
+from kills import Tally, choose_victims
 from mosquitto import Mosquitto
 
 from antiphon.broker_config.connection import Message
