@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 
 from antiphon.agents.bell import ANNOUNCED, COURSE
+from antiphon.agents.database import Mark
 from antiphon.agents.line import Line
-from antiphon.agents.store import Mark
 from antiphon.codecs import announcements
 from antiphon.codecs.errors import PeerError, VersionError
 from antiphon.codecs.messages import Announcement

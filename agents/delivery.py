@@ -14,7 +14,7 @@ from antiphon.agents import transfer as transfers
 from antiphon.agents.announcements import GLANCE, Announcements
 from antiphon.agents.bell import ANNOUNCED, COURSE, FLIGHT, OUTBOX, REPORT, SESSION
 from antiphon.agents.entries import Entry, Record
-from antiphon.agents.flight import Flight, OfferNow, ProbeNow, Rest
+from antiphon.agents.flight import Flight, OfferNow, ProbeNow, WaitUntil
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.pace import backoff
@@ -200,7 +200,7 @@ class Delivery:
                 await self._send("offer", frame)
             case ProbeNow(send):
                 await self._probe(transfer, send)
-            case Rest(until):
+            case WaitUntil(until):
                 rest = until - line.now
                 await line.bell.wait(min(rest, GLANCE) if self._announcements.unseen else rest, CARRYING)
 

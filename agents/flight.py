@@ -33,13 +33,13 @@ class ProbeNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class WaitUntil:
     """Nothing to do before ``until`` (loop time, seconds), unless something happens."""
 
     until: float
 
 
-Action = OfferNow | ProbeNow | Sent | Rest
+Action = OfferNow | ProbeNow | Sent | WaitUntil
 
 
 class Flight:
@@ -85,7 +85,7 @@ class Flight:
             self._sent_at[sent.send] = now
             return sent
         if now < self._due or (busy and self.granted):
-            return Rest(max(self._due, now + 1.0) if busy else self._due)
+            return WaitUntil(max(self._due, now + 1.0) if busy else self._due)
         if self.granted and self._tries % (PROBES + 1) < PROBES:
             self._again(now)
             send = self.sender.probe()

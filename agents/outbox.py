@@ -16,13 +16,11 @@ from pathlib import Path
 
 import msgspec
 
-from antiphon.agents import tables
-from antiphon.agents.books import Books, words
+from antiphon.agents import database
+from antiphon.agents.database import Mark, Residual
 from antiphon.agents.entries import Entry, Head, Record
 from antiphon.agents.recovery import PAYLOAD, RESIDUAL
-from antiphon.agents.sheets import Sheet, sync
-from antiphon.agents.store import Mark
-from antiphon.agents.tables import Residual
+from antiphon.agents.storage import Blob, Storage, sync, words
 from antiphon.broker_config.disk import Disk
 from antiphon.codecs.errors import StateError
 
@@ -30,7 +28,7 @@ log = logging.getLogger("antiphon.agents")
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class ResidualSpec:
     """A residual to be written: whose it is, and its bytes."""
 
     run: bytes
@@ -54,7 +52,7 @@ class Outbox:
         self, folder: Path, disk: Disk, *, federation: str, agent: str, limit: int, spare: int
     ) -> None:
         """Nothing is read yet: `load` does that."""
-        self._books = Books(folder, disk, federation, agent)
+        self._storage = Storage(folder, disk, federation, agent)
         self._limit, self._spare = limit, spare
         self._entries: list[Entry] = []
         self._residual: Residual | None = None
@@ -81,7 +79,7 @@ class Outbox:
             StateError: The database is damaged or foreign, or the folder cannot be used.
             OSError: The disk is full, or does not answer: later it may.
         """
-        found = self._books.open()
+        found = self._storage.open()
         self._entries, self._residual, self.mark = [], found.residual, found.mark
         for entry in found.entries:
             self._enter(entry)
@@ -89,7 +87,7 @@ class Outbox:
 
     def close(self) -> None:
         """Write down what has waited for the next transaction, and close the database."""
-        self._books.close()
+        self._storage.close()
 
     def over(self, size: int) -> str:
         """Return why ``size`` bytes more would be too many, or ``""``."""
@@ -98,16 +96,16 @@ class Outbox:
         used = sum(entry.head.size for entry in self.entries if entry.whole)
         if used + size > self._limit:
             return (
-                f"{used} bytes of updates lie in {self._books.folder}, at most {self._limit} may "
+                f"{used} bytes of updates lie in {self._storage.folder}, at most {self._limit} may "
                 "(limits.outbox)"
             )
         return ""
 
     def room(self, size: int) -> str:
         """Return why the disk cannot take ``size`` bytes, or ``""``."""
-        folder = self._books.folder
+        folder = self._storage.folder
         try:
-            free = self._books.disk.free(folder)
+            free = self._storage.disk.free(folder)
         except OSError as error:
             return f"cannot use {folder}: {words(error)}"
         if free < size + self._spare:
@@ -121,7 +119,7 @@ class Outbox:
         head: Callable[[], Head],
         *,
         size: int,
-        rest: Rest | None = None,
+        rest: ResidualSpec | None = None,
         mark: Mark | None = None,
     ) -> Entry:
         """Write an update: durable when this returns, with residual and mark.
@@ -137,9 +135,9 @@ class Outbox:
         Raises:
             StateError: The disk is full or the folder gone; nothing has changed.
         """
-        ordinal = self._books.number()
-        payload = self._books.sheet(ordinal, PAYLOAD, size)
-        left = rest and self._books.sheet(self._books.number(), RESIDUAL, rest.size)
+        ordinal = self._storage.number()
+        payload = self._storage.blob(ordinal, PAYLOAD, size)
+        left = rest and self._storage.blob(self._storage.number(), RESIDUAL, rest.size)
         try:
             for part, over in parts:
                 payload.write(part)
@@ -148,15 +146,15 @@ class Outbox:
             payload.write(exact)
             entry = Entry(head(), ordinal, payload.file)
             kept = rest and left and Residual(rest.run, rest.schema, left.file)
-            sync(self._books.disk, payload, left)
-            self._books.change(partial(self._write, entry, payload, kept, left, mark))
+            sync(self._storage.disk, payload, left)
+            self._storage.change(partial(self._write, entry, payload, kept, left, mark))
         except BaseException as error:
             payload.drop()
             if left is not None:
                 left.drop()
             if isinstance(error, OSError):
                 raise StateError(
-                    f"cannot write an update into {self._books.folder}: {words(error)}"
+                    f"cannot write an update into {self._storage.folder}: {words(error)}"
                 ) from None
             raise
         self._replace_residual(kept)
@@ -196,9 +194,9 @@ class Outbox:
         Raises:
             OSError: The disk does not let us.
         """
-        self._books.change(lambda cursor: tables.empty_update(cursor, entry.ordinal))
+        self._storage.change(lambda cursor: database.empty_update(cursor, entry.ordinal))
         file, entry.file, entry.whole, entry.record = entry.file, "", False, None
-        self._books.remove(file)
+        self._storage.remove(file)
 
     def settle(self, entry: Entry) -> None:
         """Forget an update: a final receipt came, or it can never count, or it cannot be read.
@@ -207,9 +205,9 @@ class Outbox:
         crash the coordinator is asked about it once more.
         """
         if self._leave(entry):
-            self._books.settle(entry.ordinal, entry.file, soon=not entry.light)
+            self._storage.settle(entry.ordinal, entry.file, soon=not entry.light)
 
-    def take_back(self, entry: Entry, parts: Iterable[memoryview], rest: Rest) -> None:
+    def take_back(self, entry: Entry, parts: Iterable[memoryview], rest: ResidualSpec) -> None:
         """Replace the residual and forget the update, in one transaction; neither if it is gone already.
 
         Args:
@@ -220,22 +218,22 @@ class Outbox:
         Raises:
             OSError: The disk is full, say; nothing has changed.
         """
-        left = self._books.sheet(self._books.number(), RESIDUAL, rest.size)
+        left = self._storage.blob(self._storage.number(), RESIDUAL, rest.size)
         here = False
         try:
             for part in parts:
                 left.write(part)
             kept = Residual(rest.run, rest.schema, left.file)
-            sync(self._books.disk, left)
+            sync(self._storage.disk, left)
 
-            def write(cursor: tables.Cursor) -> None:
+            def write(cursor: database.Cursor) -> None:
                 nonlocal here
                 # Two may want it back at once, for want of room and by its outcome: it comes back once.
-                here = tables.drop_update(cursor, entry.ordinal)
+                here = database.drop_update(cursor, entry.ordinal)
                 if here:
-                    tables.put_residual(cursor, kept, left.content)
+                    database.put_residual(cursor, kept, left.content)
 
-            self._books.change(write)
+            self._storage.change(write)
         except BaseException:
             left.drop()
             raise
@@ -244,9 +242,9 @@ class Outbox:
         else:
             left.drop()
         self._leave(entry)
-        self._books.remove(entry.file)
+        self._storage.remove(entry.file)
 
-    def residual(self, rest: Rest) -> memoryview | None:
+    def residual(self, rest: ResidualSpec) -> memoryview | None:
         """Return the bytes of the residual of this run and schema, if there is one.
 
         Raises:
@@ -256,7 +254,7 @@ class Outbox:
         if kept is None or (kept.run, kept.schema) != (rest.run, rest.schema):
             return None
         try:
-            view = self._books.read_residual(kept.file)
+            view = self._storage.read_residual(kept.file)
         except FileNotFoundError:
             log.warning("error feedback begins anew: %s is gone", kept.file)
             return None
@@ -265,7 +263,7 @@ class Outbox:
             return None
         return view
 
-    def replaced(self, rest: Rest) -> bool:
+    def replaced(self, rest: ResidualSpec) -> bool:
         """Whether the residual is that of another run or schema: a later one, for updates come in order."""
         kept = self._residual
         return kept is not None and (kept.run, kept.schema) != (rest.run, rest.schema)
@@ -276,7 +274,7 @@ class Outbox:
         Raises:
             OSError: The disk is full, say.
         """
-        self._books.change(lambda cursor: tables.put_transfer(cursor, entry.ordinal, record))
+        self._storage.change(lambda cursor: database.put_transfer(cursor, entry.ordinal, record))
         entry.record = record
 
     def rename(self, entry: Entry, incarnation: bytes, sequence: int) -> None:
@@ -288,18 +286,18 @@ class Outbox:
         if entry.state != "pending":
             raise StateError(f"update {entry.head.sequence} has no payload any more")
         head = msgspec.structs.replace(entry.head, incarnation=incarnation, sequence=sequence)
-        new = Entry(head, self._books.number(), entry.file, shown=entry.shown)
+        new = Entry(head, self._storage.number(), entry.file, shown=entry.shown)
         here = False
 
-        def write(cursor: tables.Cursor) -> None:
+        def write(cursor: database.Cursor) -> None:
             nonlocal here
-            here = tables.put_name(cursor, entry.ordinal, new.ordinal, head)
+            here = database.put_name(cursor, entry.ordinal, new.ordinal, head)
 
         try:
-            self._books.change(write)
+            self._storage.change(write)
         except OSError as error:
             raise StateError(
-                f"cannot rename update {entry.head.sequence} in {self._books.folder}: {words(error)}"
+                f"cannot rename update {entry.head.sequence} in {self._storage.folder}: {words(error)}"
             ) from None
         self._leave(entry)
         if not here:
@@ -309,20 +307,20 @@ class Outbox:
     def _write(
         self,
         entry: Entry,
-        payload: Sheet,
+        payload: Blob,
         kept: Residual | None,
-        left: Sheet | None,
+        left: Blob | None,
         mark: Mark | None,
-        cursor: tables.Cursor,
+        cursor: database.Cursor,
     ) -> None:
-        tables.put_update(cursor, entry, payload.content)
+        database.put_update(cursor, entry, payload.content)
         if kept is not None or self._residual is not None:
-            tables.put_residual(cursor, kept, left and left.content)
+            database.put_residual(cursor, kept, left and left.content)
         if mark is not None:
-            tables.put_mark(cursor, mark)
+            database.put_mark(cursor, mark)
 
     def _enter(self, entry: Entry) -> None:
-        entry.read = lambda: self._books.read(entry.ordinal, entry.file)
+        entry.read = lambda: self._storage.read(entry.ordinal, entry.file)
         with self._lock:
             self._entries.append(entry)
 
@@ -336,11 +334,11 @@ class Outbox:
                 self._entries.remove(entry)
         return here
 
-    def _mark(self, entry: Entry, state: tables.State) -> None:
-        self._books.change(lambda cursor: tables.put_state(cursor, entry.ordinal, state))
+    def _mark(self, entry: Entry, state: database.State) -> None:
+        self._storage.change(lambda cursor: database.put_state(cursor, entry.ordinal, state))
         entry.record = None
 
     def _replace_residual(self, kept: Residual | None) -> None:
         old, self._residual = self._residual, kept
         if old is not None:
-            self._books.remove(old.file)
+            self._storage.remove(old.file)

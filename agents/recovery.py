@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from antiphon.agents import tables
+from antiphon.agents import database
+from antiphon.agents.database import Mark, Residual, StateDatabase
 from antiphon.agents.entries import Entry
-from antiphon.agents.store import Mark, Store
-from antiphon.agents.tables import Residual
 from antiphon.broker_config.disk import Disk
 from antiphon.codecs.errors import MalformedError
 
@@ -36,7 +35,7 @@ class Found:
     complaints: list[str]
 
 
-def recover(store: Store, disk: Disk, folder: Path) -> Found:
+def recover(store: StateDatabase, disk: Disk, folder: Path) -> Found:
     """Read everything, and put right what a crash or a person has left in disorder. Blocks.
 
     Raises:
@@ -59,16 +58,16 @@ def recover(store: Store, disk: Disk, folder: Path) -> Found:
             complaints.append(f"{folder / name} is of an earlier release and is not delivered: remove it")
     if disk.size(folder.parent / "trained.json") is not None:
         complaints.append(f"{folder.parent / 'trained.json'} is of an earlier release and unused: remove it")
-    return Found(entries, residual, tables.read_mark(store), highest + 1, complaints)
+    return Found(entries, residual, database.read_mark(store), highest + 1, complaints)
 
 
-def _entries(store: Store, disk: Disk, folder: Path, complaints: list[str]) -> list[Entry]:
-    transfers = tables.read_transfers(store)
+def _entries(store: StateDatabase, disk: Disk, folder: Path, complaints: list[str]) -> list[Entry]:
+    transfers = database.read_transfers(store)
     entries: list[Entry] = []
     lost: list[int] = []
-    for ordinal, state, body, file, inside in tables.read_updates(store):
+    for ordinal, state, body, file, inside in database.read_updates(store):
         try:
-            head = tables.read_head(body)
+            head = database.read_head(body)
         except MalformedError as error:
             complaints.append(f"update {ordinal} in {store.path} cannot be read and is given up: {error}")
             lost.append(ordinal)
@@ -88,20 +87,20 @@ def _entries(store: Store, disk: Disk, folder: Path, complaints: list[str]) -> l
         entry.state = "received" if received else "pending"
         entries.append(entry)
     for ordinal in lost:
-        _change(store, partial(tables.drop_update, ordinal=ordinal))
+        _change(store, partial(database.drop_update, ordinal=ordinal))
     return entries
 
 
-def _residual(store: Store, disk: Disk, folder: Path, complaints: list[str]) -> Residual | None:
-    residual = tables.read_residual(store)
+def _residual(store: StateDatabase, disk: Disk, folder: Path, complaints: list[str]) -> Residual | None:
+    residual = database.read_residual(store)
     if residual is None or not residual.file or disk.size(folder / residual.file) is not None:
         return residual
     complaints.append(f"{folder / residual.file} is missing: error feedback begins anew")
-    _change(store, partial(tables.put_residual, residual=None, content=None))
+    _change(store, partial(database.put_residual, residual=None, content=None))
     return None
 
 
-def _change(store: Store, write: Callable[[tables.Cursor], None]) -> None:
+def _change(store: StateDatabase, write: Callable[[database.Cursor], object]) -> None:
     """Tidy up if the disk lets us: what stays is found again at the next start."""
     with suppress(OSError), store.transaction() as cursor:
         write(cursor)

@@ -2,7 +2,7 @@
 
 This module only wires the parts together and decides when it is over. The story is told by `Work` (pull,
 train, store) and `Delivery` (offer, send); `Inbox` hands them what comes, `Greeting` keeps in touch,
-`Outcomes` keeps the books.
+`Outcomes` keeps the storage.
 
 Guarantees: `run` ends by `stop`, by the end of the run, or by an error that a person must act upon; it does
 not wait for a trainer that hangs. Whatever happens, a stored update is still in the outbox afterwards.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.agents.announcements import GLANCE, Announcements
+from antiphon.agents.backlog import Backlog
 from antiphon.agents.bell import COURSE, OUTBOX
 from antiphon.agents.delivery import Delivery
 from antiphon.agents.download import Download
@@ -28,7 +29,6 @@ from antiphon.agents.outbox import Outbox
 from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.pace import backoff
 from antiphon.agents.settings import AgentIdentity, AgentSettings
-from antiphon.agents.shelf import Shelf
 from antiphon.agents.status import Counters, Reporter, status
 from antiphon.agents.trainer import Trainer
 from antiphon.agents.work import Work
@@ -171,7 +171,7 @@ class Agent:
             self._trainer,
             announcements=announcements,
             download=download,
-            shelf=Shelf(
+            backlog=Backlog(
                 line, self._outbox, outcomes, announcements, self.counters, lambda: delivery.under_way
             ),
             counters=self.counters,

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.agents import residual
+from antiphon.agents.database import Mark
 from antiphon.agents.entries import Entry, Head
-from antiphon.agents.outbox import Outbox, Rest
+from antiphon.agents.outbox import Outbox, ResidualSpec
 from antiphon.agents.settings import Encoding
-from antiphon.agents.store import Mark
 from antiphon.codecs import encodings, schema
 from antiphon.codecs.chunks import UpdateDigest
 from antiphon.codecs.schema import BLOCK, Schema
@@ -42,9 +42,9 @@ def size(schema: Schema, encoding: str) -> int:
     return encodings.encoded_size(encoding, schema.size) + schema.exact_size
 
 
-def rest_of(run: bytes, own: Schema) -> Rest:
+def residual_spec(run: bytes, own: Schema) -> ResidualSpec:
     """Return what a residual of this run and schema is."""
-    return Rest(run, own.digest, own.size * np.dtype(own.dtype).itemsize)
+    return ResidualSpec(run, own.digest, own.size * np.dtype(own.dtype).itemsize)
 
 
 def store(
@@ -83,7 +83,7 @@ def store(
         raw_bytes=delta.nbytes,
         fed=feedback,
     )
-    rest = rest_of(head.run, schema) if feedback else None
+    rest = residual_spec(head.run, schema) if feedback else None
 
     def parts() -> Iterator[tuple[bytes, memoryview]]:
         kept = outbox.residual(rest) if rest is not None else None
@@ -118,7 +118,7 @@ def take_back(outbox: Outbox, entry: Entry) -> None:
         outbox.settle(entry)
         return
     own = schema.decode(head.schema, len(head.schema))
-    rest, (vector, _) = rest_of(head.run, own), entry.content()
+    rest, (vector, _) = residual_spec(head.run, own), entry.content()
 
     def parts() -> Iterator[memoryview]:
         kept = outbox.residual(rest)

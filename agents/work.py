@@ -11,12 +11,12 @@ from typing import TypeVar, TypeVarTuple
 
 from antiphon.agents import training
 from antiphon.agents.announcements import Announcements
+from antiphon.agents.backlog import Backlog
 from antiphon.agents.bell import ANNOUNCED, COURSE, OUTBOX
 from antiphon.agents.download import Download
 from antiphon.agents.line import Line
 from antiphon.agents.model import Model
 from antiphon.agents.pace import backoff
-from antiphon.agents.shelf import Shelf
 from antiphon.agents.status import Counters, Reporter
 from antiphon.agents.trainer import Trainer, TrainingContext, TrainingResult
 from antiphon.agents.training import Trained
@@ -40,14 +40,14 @@ class Work:
         *,
         announcements: Announcements,
         download: Download,
-        shelf: Shelf,
+        backlog: Backlog,
         counters: Counters,
         reporter: Reporter,
     ) -> None:
         """Nothing done yet."""
         self._line, self._trainer = line, trainer
         self._announcements, self._download = announcements, download
-        self._shelf, self._counters, self._reporter = shelf, counters, reporter
+        self._backlog, self._counters, self._reporter = backlog, counters, reporter
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
@@ -124,7 +124,7 @@ class Work:
         elif version.wanted == "initial" and self._line.settings.may_initialise:
             task = "initial"
         if version is not None and task in ("train", "initial"):
-            trouble = await self._shelf.full(self._own, version)
+            trouble = await self._backlog.full(self._own, version)
             task = "" if trouble else task
         self._tell(task, trouble)
         return task
@@ -147,7 +147,7 @@ class Work:
         log.info("version %d pulled", version.number)
         new = self._own is None
         await self._agree(model)
-        if new and await self._shelf.full(self._own, version):
+        if new and await self._backlog.full(self._own, version):
             return  # how large an update is was not known before; the next look says what is wrong
         self._reporter.set("training")
         started = self._line.now
@@ -199,10 +199,10 @@ class Work:
             self._agreed = model.schema.digest
 
     async def _store(self, version: Announcement, schema: Schema, trained: Trained, seconds: float) -> None:
-        """Store an update; while the disk is full it stays in memory: it may be hours of work."""
+        """StateDatabase an update; while the disk is full it stays in memory: it may be hours of work."""
         while True:
             try:
-                await self._shelf.put(version, schema, trained, seconds)
+                await self._backlog.put(version, schema, trained, seconds)
                 return
             except StateError as error:
                 self._pause("disk trouble", str(error))

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from antiphon.agents.database import Mark
 from antiphon.agents.entries import Entry, Head
 from antiphon.agents.outbox import Outbox
-from antiphon.agents.store import Mark
 from antiphon.broker_config.disk import Disk, RealDisk
 
 SMALL = b"vector!!"
@@ -34,7 +34,7 @@ def head(sequence: int = 1, vector: bytes = SMALL, **more: Any) -> Head:
 
 
 def blank(encoding: str = "float32", **more: Any) -> Head:
-    """A head as the shelf makes it: sizes and digest are filled in when it is stored."""
+    """A head as the backlog makes it: sizes and digest are filled in when it is stored."""
     return head(vector=b"", encoding=encoding, schema=b"", digest=bytes(32), exact_bytes=0, **more)
 
 

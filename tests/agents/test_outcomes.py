@@ -151,7 +151,7 @@ def test_outcomes_are_asked_for_when_the_coordinator_begins_another_term(tmp_pat
 
 def residual(agent: Agent) -> NDArray[np.float32] | None:
     own = schema.infer(model())
-    view = agent._outbox.residual(update.rest_of(b"r" * 16, own))  # pyright: ignore[reportPrivateUsage]
+    view = agent._outbox.residual(update.residual_spec(b"r" * 16, own))  # pyright: ignore[reportPrivateUsage]
     return None if view is None else np.frombuffer(view, np.float32)
 
 

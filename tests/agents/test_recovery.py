@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from outboxes import LARGE, closed, fresh, put
 
-from antiphon.agents.outbox import Rest
+from antiphon.agents.outbox import ResidualSpec
 from antiphon.simulation.disk import MemoryDisk
 
-REST = Rest(b"r" * 16, b"s" * 32, len(LARGE))
+REST = ResidualSpec(b"r" * 16, b"s" * 32, len(LARGE))
 
 
 def test_files_that_no_row_names_are_removed_and_others_left_alone(tmp_path: Path) -> None:

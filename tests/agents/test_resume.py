@@ -99,7 +99,7 @@ def test_an_agent_killed_after_training_and_before_sending_delivers_once(params:
 def conserved(agent: Agent, peer: Peer) -> bool:
     """Whether what was delivered and what error feedback keeps are Δ, to the last bit."""
     outbox, own = agent._outbox, schema.infer(noise(6))  # pyright: ignore[reportPrivateUsage]
-    rest = outbox.residual(update.rest_of(peer.run, own))
+    rest = outbox.residual(update.residual_spec(peer.run, own))
     assert rest is not None
     trainer = Scrambler(noise(6))
     trainer.train_model(TrainingContext(0, {}, np.random.default_rng(0), lambda: False))

@@ -47,7 +47,7 @@ def sent(entry: Entry) -> NDArray[np.float32]:
 
 
 def kept(outbox: Outbox, size: int = 5000) -> NDArray[np.float32] | None:
-    view = outbox.residual(update.rest_of(RUN, own(size)))
+    view = outbox.residual(update.residual_spec(RUN, own(size)))
     return None if view is None else np.frombuffer(view, np.float32)
 
 
@@ -120,12 +120,12 @@ def test_the_residual_belongs_to_its_run_and_schema(tmp_path: Path) -> None:
     other = store(outbox, noise(5100, 2), sequence=2, run=b"s" * 16)
     np.testing.assert_array_equal(sent(other), noise(5100, 2).astype(np.float16).astype(np.float32))
     assert kept(outbox) is None
-    left = outbox.residual(update.rest_of(b"s" * 16, own()))
+    left = outbox.residual(update.residual_spec(b"s" * 16, own()))
     assert left is not None
     before = bytes(left)
     update.take_back(outbox, entry)  # of a run that is over: nobody wants it back
     assert kept(outbox) is None
-    assert outbox.residual(update.rest_of(b"s" * 16, own())) == before
+    assert outbox.residual(update.residual_spec(b"s" * 16, own())) == before
     assert outbox.entries == (other,)
     smaller = store(outbox, noise(3100, 3), sequence=3)
     np.testing.assert_array_equal(sent(smaller), noise(3100, 3).astype(np.float16).astype(np.float32))

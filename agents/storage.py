@@ -1,7 +1,9 @@
 """The outbox's database and files as one: changes are transactions, and files follow the rows.
 
-Guarantees: a file is removed only after the transaction that took its name out of the rows; what was settled
-without haste goes with the next transaction, whatever that is for. Thread-safe. Everything here blocks.
+Guarantees: a row never names less than was written and synced, and a file is removed only after the
+transaction that took its name out of the rows: a crash leaves at most a file without a row, which the next
+start removes. What was settled without haste goes with the next transaction, whatever that is for.
+Thread-safe. Everything here blocks.
 """
 
 import os
@@ -10,15 +12,72 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from antiphon.agents import tables
+from antiphon.agents import database
+from antiphon.agents.database import PASSING, StateDatabase
 from antiphon.agents.recovery import Found, recover
-from antiphon.agents.sheets import Sheet
-from antiphon.agents.store import PASSING, Store
 from antiphon.broker_config.disk import Disk
 from antiphon.codecs.errors import StateError
 
+SMALL = 64 << 10
+"""Bytes from which on something is a file of its own."""
 
-class Books:
+
+class Blob:
+    """Bytes being written that belong to a row: in it if they are few, else in a file beside the database.
+
+    Args:
+        disk: Where.
+        path: The file, if it becomes one.
+        size: How many bytes will come.
+    """
+
+    def __init__(self, disk: Disk, path: Path, size: int) -> None:
+        """Nothing is written yet."""
+        self._disk, self.path = disk, path
+        self._parts: list[bytes] | None = [] if size < SMALL else None
+        self._at = 0
+
+    @property
+    def file(self) -> str:
+        """The file's name, or "" if the row has it."""
+        return self.path.name if self._parts is None else ""
+
+    @property
+    def content(self) -> bytes | None:
+        """What goes into the row, or None if a file has it."""
+        return None if self._parts is None else b"".join(self._parts)
+
+    def write(self, part: bytes | memoryview) -> None:
+        """Add bytes at the end.
+
+        Raises:
+            OSError: The disk is full, say.
+        """
+        if self._parts is not None:
+            self._parts.append(bytes(part))
+        else:
+            self._disk.append(self.path, self._at, part)
+        self._at += len(part)
+
+    def drop(self) -> None:
+        """Remove the file if the disk lets us: what is left over goes at the next start."""
+        if self._parts is None:
+            with suppress(OSError):
+                self._disk.remove(self.path)
+
+
+def sync(disk: Disk, *blobs: Blob | None) -> None:
+    """Return when the files among ``blobs`` would survive a power cut.
+
+    Raises:
+        OSError: They might not.
+    """
+    paths = [blob.path for blob in blobs if blob is not None and blob.file]
+    if paths:
+        disk.sync(paths)
+
+
+class Storage:
     """See the module.
 
     Args:
@@ -32,7 +91,7 @@ class Books:
         """Nothing is open yet."""
         self.folder, self.disk = folder / "outbox", disk
         self._path, self._owner = folder / "state.db", (federation, agent)
-        self._store: Store | None = None
+        self._store: StateDatabase | None = None
         self._settled: dict[int, str] = {}  # ordinal -> file of updates whose rows are still there
         self._next = 0
         self._lock = threading.Lock()
@@ -45,7 +104,7 @@ class Books:
             OSError: The disk is full, or does not answer: later it may.
         """
         self.close()
-        self._store = Store(self._path, self.disk, *self._owner)
+        self._store = StateDatabase(self._path, self.disk, *self._owner)
         try:
             found = recover(self._store, self.disk, self.folder)
         except OSError as error:
@@ -65,7 +124,7 @@ class Books:
         self._store.close()
         self._store = None
 
-    def change(self, write: Callable[[tables.Cursor], object]) -> None:
+    def change(self, write: Callable[[database.Cursor], object]) -> None:
         """Make one transaction of ``write`` and of everything that was settled before; durable then.
 
         Raises:
@@ -75,7 +134,7 @@ class Books:
             settled = dict(self._settled)
         with self._open().transaction() as cursor:
             for ordinal in settled:
-                tables.drop_update(cursor, ordinal)
+                database.drop_update(cursor, ordinal)
             write(cursor)
         for ordinal, file in settled.items():
             self.remove(file)
@@ -96,9 +155,9 @@ class Books:
             number, self._next = self._next, self._next + 1
         return number
 
-    def sheet(self, ordinal: int, kind: str, size: int) -> Sheet:
-        """Return a sheet to be written."""
-        return Sheet(self.disk, self.folder / f"{ordinal:012d}{kind}", size)
+    def blob(self, ordinal: int, kind: str, size: int) -> Blob:
+        """Return a blob to be written."""
+        return Blob(self.disk, self.folder / f"{ordinal:012d}{kind}", size)
 
     def read(self, ordinal: int, file: str) -> memoryview:
         """Return the payload of an update; nothing if it has none.
@@ -126,7 +185,7 @@ class Books:
             with suppress(OSError):
                 self.disk.remove(self.folder / file)
 
-    def _open(self) -> Store:
+    def _open(self) -> StateDatabase:
         if self._store is None:
             raise StateError(f"the outbox {self.folder} is closed")
         return self._store

@@ -1,4 +1,4 @@
-"""Where trained updates are put: is there room, may something older go for it, and what the update says.
+"""Trained updates that wait: is there room for another, may something older go for it, and what it says.
 
 Guarantees: an update is stored with its mark and its residual, or not at all. When the bytes that an outbox
 may hold would be exceeded, first kept copies of what the coordinator has go, then the oldest pending update
@@ -12,13 +12,13 @@ from functools import partial
 from antiphon.agents import update
 from antiphon.agents.announcements import Announcements
 from antiphon.agents.bell import COURSE, OUTBOX
+from antiphon.agents.database import Mark
 from antiphon.agents.entries import Entry, Head
 from antiphon.agents.line import Line
 from antiphon.agents.outbox import Outbox
 from antiphon.agents.outcomes import Outcomes
 from antiphon.agents.residual import is_lossy
 from antiphon.agents.status import Counters
-from antiphon.agents.store import Mark
 from antiphon.agents.training import Trained
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.messages import NO_DIGEST, Announcement
@@ -27,8 +27,8 @@ from antiphon.codecs.schema import Schema
 log = logging.getLogger("antiphon.agents")
 
 
-class Shelf:
-    """Puts updates into the outbox.
+class Backlog:
+    """Puts updates into the outbox, and says when there is no room.
 
     Args:
         line: For settings and threads.
@@ -71,7 +71,9 @@ class Shelf:
             if victim is None or not await self._drop(victim):
                 return f"outbox full: {reason}"
         if self._line.settings.error_feedback and is_lossy(encoding, own):
-            size += update.rest_of(version.run, own).size  # the old one goes only after the new one has come
+            size += update.residual_spec(
+                version.run, own
+            ).size  # the old one goes only after the new one has come
         reason = await self._line.environment.run(self._outbox.room, size)
         return f"disk full: {reason}" if reason else ""
 

@@ -150,7 +150,7 @@ def test_what_the_coordinator_may_have_does_not_come_back_when_it_is_dropped(tmp
             box = agent._outbox  # pyright: ignore[reportPrivateUsage]
             await peer.until(lambda: agent.counters.sent == 2, 30)
             head = left(agent)[-1].head
-            rest = box.residual(update.rest_of(head.run, own))
+            rest = box.residual(update.residual_spec(head.run, own))
             assert rest is not None
             sent = encodings.decode(left(agent)[-1].content()[0], "float16", 40_000, "float32")
             found.append(float(sent[0]) + float(np.frombuffer(rest, np.float32)[0]))
