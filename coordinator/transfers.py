@@ -156,7 +156,8 @@ class Transfers:
             PeerError: It does not belong where it says, or is not genuine.
         """
         upload, index = self._uploads.get(peer.id), frame.header.index
-        if upload is None or upload.transfer != frame.header.transfer:
+        # Before the ledger has it nothing was granted, and nobody would delete what is written.
+        if upload is None or upload.transfer != frame.header.transfer or not upload.opened:
             self.strays += 1
             return None
         if frame.header.total != upload.offer.chunks:

@@ -13,6 +13,7 @@ from antiphon.coordinator import uploads
 from antiphon.coordinator.commits import CROWDED
 from antiphon.coordinator.settings import LedgerSettings, Limits
 from antiphon.simulation.clock import run
+from antiphon.simulation.disk import MemoryDisk
 from tests.coordinator.house import running, settings
 from tests.coordinator.peer import Peer, Pulled, Sent
 from tests.coordinator.stage import Stage, staged, told
@@ -427,5 +428,49 @@ def test_upload_whose_file_cannot_be_read_at_the_start_begins_anew(monkeypatch: 
             await peer.say(sent.frame)
             assert (await peer.until_told("granted", after=before)).missing == [[0, sent.offer.chunks]]
             assert house.spooled() == []
+
+    run(main)
+
+
+def test_chunk_that_comes_before_the_upload_is_written_down_leaves_no_file() -> None:
+    async def main() -> None:
+        async with staged(Stage(big(durability="fsync"), BIG)) as house:
+            peer = await house.join("a")
+            await peer.pull()
+            house.slow["commit"] = 5.0
+            _, sent = await offered(peer)
+            await peer.chunk(sent, 0)
+            await asyncio.sleep(1.0)
+            house.disk.full = True
+            await asyncio.sleep(10.0)
+            assert house.spooled() == []
+            house.disk.full = False
+            house.slow.clear()
+            await peer.say(sent.frame)
+            assert (await peer.until_told("granted")).missing == [[0, sent.offer.chunks]]
+
+    run(main)
+
+
+def test_file_of_a_forgotten_upload_that_cannot_be_deleted_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    async def main() -> None:
+        async with staged(Stage(big(durability="fsync"), BIG)) as house:
+            peer = await house.join("a")
+            _, sent = await offered(peer)
+            await peer.until_told("granted")
+            house.slow["_store"] = 5.0
+            await peer.chunk(sent, 0)
+
+            monkeypatch.setattr(MemoryDisk, "remove", broken)
+            del house.roster["a"]
+            await asyncio.sleep(20.0)
+            assert house.named("revoked")
+            assert not house.task.done()
+            monkeypatch.undo()
 
     run(main)
