@@ -14,13 +14,16 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from antiphon.codecs.errors import StateError
+from antiphon.codecs.errors import ConfigError, StateError
 
 PATIENCE = 5.0
 """Seconds to wait for another process that holds the database: a backup, or an export that just closes it."""
 
 LOG_LIMIT = 16 << 20
 """Bytes that the write-ahead log keeps on disk once it was larger."""
+
+OLDEST = (3, 37)
+"""SQLite's version that has strict tables, which both services' tables are."""
 
 _DISK_ERRORS = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -99,7 +102,14 @@ class SqliteDatabase:
         Raises:
             OSError: It cannot be opened.
             StateError: It is damaged, or is no database.
+            ConfigError: This Python brings an SQLite that is too old.
         """
+        if sqlite3.sqlite_version_info < OLDEST:
+            wanted = ".".join(map(str, OLDEST))
+            raise ConfigError(
+                f"this Python comes with SQLite {sqlite3.sqlite_version}, {wanted} or later is needed: "
+                "use another Python, or a newer system"
+            )
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._path = path
         self._write_lock, self._read_lock = threading.RLock(), threading.Lock()

@@ -208,7 +208,9 @@ class Ledger:
         """
         if not self._index.has_room(agent, update.incarnation):
             most = self._index.most_incarnations
-            raise Rejected("quota", f"more than {most} process starts of one agent")
+            raise Rejected(
+                "quota", f"more than {most} process starts of one agent: limits.incarnations allows no more"
+            )
 
     def is_base(self, number: int, digest: bytes) -> bool:
         """Whether this run committed that version."""

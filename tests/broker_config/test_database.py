@@ -11,7 +11,7 @@ import pytest
 
 from antiphon.broker_config import database as module
 from antiphon.broker_config.database import SqliteDatabase
-from antiphon.codecs.errors import StateError
+from antiphon.codecs.errors import ConfigError, StateError
 
 
 def make_table(path: Path, *, sync: bool = True) -> SqliteDatabase:
@@ -33,6 +33,15 @@ def test_settings_of_a_database(tmp_path: Path) -> None:
             assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert cursor.execute("PRAGMA synchronous").fetchone() == (synchronous,)
         database.close()
+
+
+def test_sqlite_without_strict_tables_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+    with pytest.raises(ConfigError, match=r"3\.37 or later is needed: use another Python"):
+        SqliteDatabase(tmp_path / "a.db", sync=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_readers_do_not_wait_for_a_transaction_and_see_what_is_committed(tmp_path: Path) -> None:
