@@ -6,6 +6,7 @@ a bounded virtual time the run must be over and every agent gone.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ GOODBYE = 60.0
 
 LOOK = 15.0
 """Virtual seconds between two looks at what is bounded."""
+
+SAVED = 3
+"""Looks for which a broker remembers what it retained, as one that saves it now and then."""
 
 SOON = 10.0
 """Virtual seconds after which a party dies that did not come to the step where it was to die."""
@@ -102,6 +106,7 @@ class Ordeal:
         self.unbalanced: list[str] = []
         self._kept: dict[str, tuple[UpdateId, ...]] = {}
         self._planned: list[Accident] = []
+        self._saved: deque[dict[str, bytes]] = deque(maxlen=SAVED)
         self.calm_at, self.over_at = 0.0, float("inf")
 
     async def run(self) -> None:
@@ -141,6 +146,9 @@ class Ordeal:
                 broker.half_open(party)
             case "restart":
                 broker.restart(accident.seconds)
+            case "stale":
+                broker.restart(accident.seconds)
+                broker.retained.update(self._saved[0])
             case "full":
                 self._fill(parties.hosts[party], accident.seconds)
             case "jump":
@@ -247,6 +255,7 @@ class Ordeal:
 
     def _look(self) -> None:
         peaks, parties = self.peaks, self.parties
+        self._saved.append(dict(parties.broker.retained))
         for name, host in parties.hosts.items():
             peaks.disk[name] = max(peaks.disk.get(name, 0), host.disk.used)
         peaks.retained = max(peaks.retained, sum(map(len, parties.broker.retained.values())))

@@ -14,7 +14,7 @@ from antiphon.agents.settings import Encoding
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.simulation.faults import Faults
 
-Trouble = Literal["crash", "power", "torn", "cut", "half-open", "restart", "full", "jump"]
+Trouble = Literal["crash", "power", "torn", "cut", "half-open", "restart", "stale", "full", "jump"]
 Durability = Literal["fsync", "flush"]
 DURABILITIES: tuple[Durability, ...] = ("fsync", "fsync", "flush")
 DEATHS: tuple[Trouble, ...] = ("crash", "power", "torn")
@@ -71,7 +71,8 @@ class Accident:
         at: Virtual seconds after the start.
         trouble: "crash": a process is killed; "power": its host loses power; "torn": it is killed in the
             middle of a job on the disk; "cut" and "half-open": its line; "restart": the broker forgets
-            everything; "full": no byte more fits on its disk; "jump": its clock.
+            everything; "stale": it comes back with what it retained a while ago; "full": no byte more fits on
+            its disk; "jump": its clock.
         party: Whose; empty for the broker.
         steps: A crash comes so many steps of the party later, between any two awaits; a torn job so many
             changes of the disk later.
@@ -209,7 +210,7 @@ def _crash(rng: np.random.Generator, victim: str, may_lose_power: bool) -> Accid
 
 def _other(rng: np.random.Generator, trouble: Trouble, parties: list[str]) -> Accident:
     match trouble:
-        case "restart":
+        case "restart" | "stale":
             return Accident(_when(rng), trouble, seconds=round(float(rng.exponential(2.0)), 3))
         case "full":
             return Accident(_when(rng), trouble, _one(rng, parties), seconds=round(float(rng.uniform(1, 40))))
