@@ -5,7 +5,7 @@ files that no row names are removed only then.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,9 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
+class _Former:
     """What a new run must know of the ones before it."""
 
-    name: str
     term: int = 0
     slots: tuple[PutSlot, ...] = ()
 
@@ -85,18 +84,18 @@ def open_run(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, t
     finish(layout, disk)
     disk.make(layout.spool)
     disk.make(layout.checkpoints)
-    return _open(layout, disk, sync, owner, now, token, _Past(""))
+    return _open(layout, disk, sync, owner, now, token)
 
 
 def begin_anew(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, token: Token) -> Started:
     """Move what is there away, and begin a new run."""
     finish(layout, disk)
-    past = _past(layout, disk, sync, now)
-    if past is not None:
-        move_run(layout, disk, past.name)
+    name = _name(layout, disk, sync, now)
+    if name is not None:
+        move_run(layout, disk, name)
     disk.make(layout.spool)
     disk.make(layout.checkpoints)
-    return _open(layout, disk, sync, owner, now, token, past or _Past(""))
+    return _open(layout, disk, sync, owner, now, token)
 
 
 def _check_bare(layout: Layout, disk: Disk) -> None:
@@ -105,9 +104,9 @@ def _check_bare(layout: Layout, disk: Disk) -> None:
         raise StateError(f"{layout.database} is missing, although {files[0]} is there: {tables.REMEDY}")
 
 
-def _past(layout: Layout, disk: Disk, sync: bool, now: float) -> _Past | None:
-    """Read what the next run must know; None if there was no run. A damaged ledger tells nothing."""
-    damaged = _Past(f"damaged-{int(now)}")
+def _name(layout: Layout, disk: Disk, sync: bool, now: float) -> str | None:
+    """Return what to call the run that is there; None if there is none."""
+    damaged = f"damaged-{int(now)}"
     if disk.size(layout.database) is None:
         return damaged if _orphans(layout, disk) else None
     try:
@@ -118,10 +117,36 @@ def _past(layout: Layout, disk: Disk, sync: bool, now: float) -> _Past | None:
         if tables.is_empty(database):
             return damaged if _orphans(layout, disk) else None
         tables.check(database, layout.database, thorough=False)
-        ((run, term),) = database.rows("SELECT run, term FROM run")
-        return _Past(run.hex(), term, Recovery(layout, disk, database).slots())
+        ((run,),) = database.rows("SELECT run FROM run")
+        return run.hex()
     except (StateError, ValueError):  # ValueError: not one row
         return damaged
+    finally:
+        database.close()
+
+
+def _former(layout: Layout, disk: Disk, sync: bool) -> _Former:
+    """Return what the last of the runs that were put aside knows; a damaged ledger tells nothing.
+
+    They are asked when the new run begins, and not when the old one is moved: a crash may lie between.
+    """
+    last = _Former()
+    for name in disk.names(layout.runs):
+        moved = Layout(layout.runs / name)
+        if not disk.size(moved.database):
+            continue
+        with suppress(StateError, ValueError):  # ValueError: not one row
+            found = _read_former(moved, disk, sync)
+            last = max(last, found, key=lambda former: former.term)
+    return last
+
+
+def _read_former(moved: Layout, disk: Disk, sync: bool) -> _Former:
+    database = disk.database(moved.database, sync=sync)
+    try:
+        tables.check(database, moved.database, thorough=False)
+        ((term,),) = database.rows("SELECT term FROM run")
+        return _Former(term, Recovery(moved, disk, database).slots())
     finally:
         database.close()
 
@@ -132,15 +157,14 @@ def _orphans(layout: Layout, disk: Disk) -> list[Path]:
     return [folder / name for folder in folders for name in disk.names(folder)]
 
 
-def _open(
-    layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, token: Token, past: _Past
-) -> Started:
+def _open(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, token: Token) -> Started:
     database = disk.database(layout.database, sync=sync)
     try:
         fresh = tables.is_empty(database)
         if fresh:
             _check_bare(layout, disk)
-            _create(database, owner, now, token(16), max(past.term + 1, int(now), 1), past.slots)
+            former = _former(layout, disk, sync)
+            _create(database, owner, now, token(16), max(former.term + 1, int(now), 1), former.slots)
         else:
             tables.check(database, layout.database, thorough=True)
         recovery = Recovery(layout, disk, database)

@@ -280,6 +280,30 @@ def test_crash_while_a_run_is_put_aside_is_finished_at_the_next_start() -> None:
     assert at > 8
 
 
+def test_new_run_knows_of_the_former_one_wherever_its_beginning_was_interrupted() -> None:
+    operation, died = 0, True
+    while died:
+        operation += 1
+        disk = MemoryDisk()
+        stage = Stage(disk=disk)
+        stage.open()
+        stage.begin()
+        stage.ledger.outrank(2_000_000_000)
+        stage.ledger.commit([PutSlot(0, None, -1, 7, 3)])
+        term = stage.ledger.term
+        stage.ledger.close()
+        stage.ledger = stage.new_ledger()
+        disk.trip(disk.operations + operation, lambda disk=disk: disk.fence(power=True))
+        died = False
+        try:
+            stage.ledger.new_run(*stage.arguments(b"n" * 16))
+        except Crashed:
+            died = True
+            assert [(slot.retained_chunks, slot.retained_pages) for slot in stage.open().slots] == [(7, 3)]
+        assert stage.ledger.term > term
+    assert operation > 6
+
+
 def test_new_run_has_a_larger_term_even_if_the_clock_went_back() -> None:
     stage = Stage()
     stage.open()
