@@ -9,6 +9,7 @@ crashed party is never finalised, so it can never do anything.
 import argparse
 import hashlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,9 @@ from antiphon.simulation.scenario import draw
 
 BATCH = 25
 """Seeds a process: its memory grows, as nothing of a crashed party is ever released."""
+
+PATIENCE = 60.0
+"""Real seconds for a seed: a hundred times what it needs."""
 
 SHOWN = 5
 """Violations of a seed that a run over many seeds tells."""
@@ -107,11 +111,14 @@ def batches(seeds: Sequence[int], jobs: int) -> Iterator[list[Verdict]]:
 
 def _in_process(seeds: Sequence[int]) -> list[Verdict]:
     command = [sys.executable, "-m", "antiphon.simulation.torture", "--child", ",".join(map(str, seeds))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    found = [Verdict(**read(line)) for line in done.stdout.splitlines()]
-    missing = seeds[len(found) :]
-    if missing:
-        found.append(Verdict(missing[0], "", (f"its process ended with code {done.returncode}",)))
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=PATIENCE * len(seeds))
+        said, why = done.stdout, f"its process ended with code {done.returncode}"
+    except subprocess.TimeoutExpired as error:
+        said, why = error.stdout or b"", f"it was not over after {PATIENCE:g} s a seed"
+    found = [Verdict(**read(line)) for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
+    if missing := seeds[len(found) :]:
+        found.append(Verdict(missing[0], "", (why,)))
     return found
 
 
@@ -122,6 +129,7 @@ def read(text: str | bytes) -> dict[str, Any]:
 
 
 def _child(seeds: list[int]) -> None:
+    logging.disable(logging.CRITICAL)  # thousands of warnings that the weather explains
     for seed in seeds:
         print(json.dumps(asdict(play(seed))), flush=True)
     os._exit(0)
@@ -162,6 +170,8 @@ def _all(seeds: Sequence[int], jobs: int) -> int:
                 print(f"seed {verdict.seed}: {violation}", flush=True)
             if verdict.violations:
                 print(f"  repeat it: {COMMAND} --seed {verdict.seed}\n  {verdict.scenario}", flush=True)
+        if sys.stderr.isatty():
+            print(f"{len(found)} of {len(seeds)} federations", end="\r", file=sys.stderr, flush=True)
     broken = [verdict.seed for verdict in found if verdict.violations]
     print(
         f"{len(found)} federations, {sum(v.crashes for v in found)} crashes, "

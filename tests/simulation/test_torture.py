@@ -221,6 +221,19 @@ def test_process_that_dies_is_a_broken_seed(monkeypatch: Patch) -> None:
     assert "ended with code 1" in found.violations[0]
 
 
+def test_seed_that_hangs_is_broken_and_what_came_before_it_counts(monkeypatch: Patch) -> None:
+    said = b'{"seed": 7, "scenario": "", "violations": []}\n{"seed": 8, "scen'
+
+    def hang(command: Any, **options: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, options["timeout"], output=said)
+
+    monkeypatch.setattr(torture.subprocess, "run", hang)
+    whole, hung = next(torture.batches([7, 8], 1))
+    assert (whole.seed, whole.violations) == (7, ())
+    assert hung.seed == 8
+    assert "not over after 60 s" in hung.violations[0]
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0-2", [0, 1, 2]), ("1,4-5", [1, 4, 5])])
 def test_seeds_are_ranges_and_lists(text: str, seeds: list[int]) -> None:
     assert seeds_of(text) == seeds
