@@ -48,6 +48,7 @@ class Work:
         self._line, self._trainer = line, trainer
         self._announcements, self._download = announcements, download
         self._backlog, self._counters, self._reporter = backlog, counters, reporter
+        self._rng = line.environment.rng.spawn(1)[0]  # the trainer's own, for all its trainings
         self._own: Schema | None = None
         self._agreed = b""  # digest of the federation's schema that ours was compared with
         self._unusable = (b"", b"")  # (publication, digest) of a version that cannot be read
@@ -187,7 +188,7 @@ class Work:
         return TrainingContext(
             version=model.version.number,
             hints=dict(model.version.hints),
-            rng=self._line.environment.rng.spawn(1)[0],
+            rng=self._rng,
             stopping=lambda: self._stopping,
         )
 

@@ -233,7 +233,7 @@ class MemoryBroker:
             self.retained[message.topic] = message.payload
         elif message.retain:
             self.retained.pop(message.topic, None)
-        live = replace(message, retain=False)
+        live = replace(message, retain=False) if message.retain else message
         for session in self._subscriptions.takers(message.topic):
             self._send(session, live)
 
