@@ -230,7 +230,7 @@ class Intake:
         except OSError as error:
             # Nothing was promised yet: its agent has it still, and sends it anew.
             self._desk.events.add_rarely("disk", upload.agent, "disk", f"{upload.path}: {error.strerror}")
-            self._desk.commits.put(CloseUpload(upload.agent, upload.transfer, upload.path.name))
+            self._desk.commits.put(CloseUpload(upload.path.name))
             return
         if (update := self._desk.transfers.restore(upload)) is not None:
             self._arrived(update)  # at once: its agent must not begin it anew while it waits for its check

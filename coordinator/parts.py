@@ -207,7 +207,7 @@ class Parts:
             if opened.agent in self.roster.peers:
                 await self.intake.restore(opened)
             else:
-                self.commits.put(CloseUpload(opened.agent, opened.transfer, opened.file))
+                self.commits.put(CloseUpload(opened.file))
         if found.over and why_over(self.settings.end, self.course()):
             self.over = self.closed = True
             self.broadcast.state = "over"

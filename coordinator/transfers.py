@@ -216,7 +216,7 @@ class Transfers:
         del self._uploads[upload.agent]
         self._grants.release(upload.transfer)
         self._release(upload.offer.base_number)
-        close = CloseUpload(upload.agent, upload.transfer, upload.path.name)
+        close = CloseUpload(upload.path.name)
         # While the disk is full nothing opens, so that no more than one an agent is tried again and again.
         self._commits.put(close, failed=None if upload.opened else _forgotten)
         self.serve()

@@ -129,7 +129,7 @@ def _drop_file(parts: Parts, update: Update) -> None:
     if not update.inline:
         # At once, without waiting for the ledger: a full disk needs the room.
         parts.outgoing.later(lambda: parts.environment.disk.remove(update.path))
-        parts.commits.put(CloseUpload(update.agent, update.transfer, update.path.name))
+        parts.commits.put(CloseUpload(update.path.name))
 
 
 def turn_keys(parts: Parts) -> None:

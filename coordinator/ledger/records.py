@@ -89,11 +89,9 @@ class OpenUpload:
 
 @dataclass(frozen=True, slots=True)
 class CloseUpload:
-    """An upload came to nothing; its file is removed. ``file`` empty: every one of that transfer."""
+    """The upload with that file came to nothing; the file is removed."""
 
-    agent: str
-    transfer: bytes
-    file: str = ""
+    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +124,10 @@ class PutPin:
 
 @dataclass(frozen=True, slots=True)
 class DropPin:
-    """An agent pulls a publication no longer; empty: none at all."""
+    """An agent pulls a publication no longer."""
 
     agent: str
-    publication: bytes = b""
+    publication: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,9 +182,8 @@ class Transaction:
         return self._index.marks.get(agent, {}).get(incarnation) if mark is None else mark
 
     def _close_upload(self, operation: CloseUpload) -> None:
-        sql = "DELETE FROM uploads WHERE agent = ? AND transfer = ? AND (file = ? OR ? = '') RETURNING file"
-        named = (operation.agent, operation.transfer, operation.file, operation.file)
-        self.removed += [file for (file,) in self._do(sql, named).fetchall()]
+        sql = "DELETE FROM uploads WHERE file = ? RETURNING file"
+        self.removed += [file for (file,) in self._do(sql, (operation.file,)).fetchall()]
 
     def _put_state(self, operation: PutSlot | PutPin | DropPin | PutState) -> None:
         match operation:
@@ -195,8 +194,6 @@ class Transaction:
                 )
             case PutPin(agent, publication, since):
                 self._do("INSERT OR REPLACE INTO pins VALUES (?, ?, ?)", (agent, publication, since))
-            case DropPin(agent, b""):
-                self._do("DELETE FROM pins WHERE agent = ?", (agent,))
             case DropPin(agent, publication):
                 self._do("DELETE FROM pins WHERE agent = ? AND publication = ?", (agent, publication))
             case PutState(over):

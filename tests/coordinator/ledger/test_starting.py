@@ -72,7 +72,7 @@ def test_restart_goes_on_with_everything_that_was_committed() -> None:
             PutSlot(1, publication, 2, 3, 1),
             PutPin("a", publication.id, 4.5),
             PutPin("b", publication.id, 4.5),
-            DropPin("b"),
+            DropPin("b", publication.id),
             PutPin("c", publication.id, 4.5),
             DropPin("c", publication.id),
             *epochs,
@@ -112,16 +112,16 @@ def test_restart_goes_on_with_everything_that_was_committed() -> None:
     assert not stage.open().over
 
 
-def test_upload_is_closed_by_its_receipt_or_by_name_or_by_transfer() -> None:
+def test_upload_is_closed_by_its_receipt_or_by_name() -> None:
     stage = Stage(large=True, params=LARGE)
     stage.open()
     stage.begin()
     updates = [stage.offer(agent) for agent in ("a", "b", "c", "c")]
     stage.ledger.commit([upload_of(update) for update in updates])
     stage.ledger.commit([stage.checked(updates[0])])
-    stage.ledger.commit([CloseUpload("b", updates[1].transfer)])
-    stage.ledger.commit([CloseUpload("c", updates[2].transfer, updates[2].path.name)])
-    stage.ledger.commit([CloseUpload("nobody", updates[2].transfer)])
+    stage.ledger.commit([CloseUpload(updates[1].path.name)])
+    stage.ledger.commit([CloseUpload(updates[2].path.name)])
+    stage.ledger.commit([CloseUpload("nobody")])
     left = sorted([updates[0].path.name, updates[3].path.name])
     assert stage.disk.names(FOLDER / "spool") == left
     stage.ledger.close()
