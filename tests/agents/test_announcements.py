@@ -1,6 +1,8 @@
 """Which version an agent believes in, when announcements are old, foreign or missing; in virtual time."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from peer import Peer, Running
 from scenes import said
 from trainers import Adder, model
 
+from antiphon.agents.trainer import TrainingContext, TrainingResult
 from antiphon.codecs import announcements
 from antiphon.simulation import clock
 from antiphon.simulation.memory_broker import MemoryBroker
@@ -108,5 +111,55 @@ def test_a_clock_that_was_set_back_hides_no_newer_version_and_no_end(tmp_path: P
                 await say(state="over")
                 async with asyncio.timeout(60):
                     await running.task
+
+    clock.run(story)
+
+
+class Watched(Adder):
+    """Keeps the context of its last training."""
+
+    context: TrainingContext
+
+    def train_model(self, context: TrainingContext) -> TrainingResult:
+        self.context = context
+        return super().train_model(context)
+
+
+def test_agent_that_trains_verifies_only_what_it_is_about_to_use_and_still_hears_of_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signature costs as much as the rest of an update, and a busy federation signs a version a second."""
+    trainer, verified = Watched(model()), list[int]()
+    real = announcements.verify
+
+    def verify(*arguments: Any) -> Any:
+        found = real(*arguments)
+        verified.append(found.number)
+        return found
+
+    monkeypatch.setattr(announcements, "verify", verify)
+
+    async def story() -> None:
+        environment = clock.virtual_environment(party="agent")
+
+        async def slow(function: Callable[..., Any], *arguments: Any) -> Any:
+            trained = len(trainer.trained)
+            result = await environment.run(function, *arguments)
+            await asyncio.sleep(100 * (len(trainer.trained) - trained))
+            return result
+
+        async with Peer(MemoryBroker()) as peer:
+            await peer.publish(model(), 0)
+            agent = peer.make_agent(trainer, tmp_path, environment=replace(environment, run=slow))
+            async with Running(agent):
+                await peer.until(lambda: trainer.trained == [0], 50)
+                for number in range(1, 31):
+                    await peer.publish(model(value=float(number)), number)
+                    await asyncio.sleep(1)
+                assert verified == [0]
+                await peer.until(lambda: trainer.trained == [0, 30], 200)
+                assert verified == [0, 30]
+                await peer.announce(state="over")
+                await peer.until(trainer.context.stopping, 2)
 
     clock.run(story)

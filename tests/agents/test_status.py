@@ -100,3 +100,38 @@ def test_brackets_in_brackets_on_a_status_topic_do_not_end_the_agent(tmp_path: P
                 await peer.until(lambda: agent.counters.applied == 2)
 
     clock.run(story)
+
+
+def test_monitors_are_told_as_seldom_as_the_settings_say_and_then_the_truth() -> None:
+    told: list[tuple[float, str]] = []
+
+    async def watch(broker: MemoryBroker) -> None:
+        async with broker.connect("watcher") as connection:
+            async for event in connection.events():
+                if isinstance(event, Connected):
+                    await connection.subscribe("status/a1")
+                elif isinstance(event, Message):
+                    said = json.loads(event.payload)
+                    told.append((asyncio.get_running_loop().time(), said["activity"]))
+
+    async def story() -> None:
+        async with Peer(MemoryBroker()) as peer, peer.broker.connect("a1") as connection:
+            line = Line(AgentSettings(report=30.0), peer.identity, connection, clock.virtual_environment())
+            reporter = Reporter(line, Counters(), lambda: 0, "session")
+            tasks = [asyncio.create_task(watch(peer.broker)), asyncio.create_task(reporter.run())]
+            await asyncio.sleep(1)
+            line.session = line.subscribed = 1
+            for step in range(100):
+                reporter.set("training" if step % 2 else "pulling")
+                await asyncio.sleep(1)
+            reporter.set("waiting")
+            reporter.sending = lambda: True
+            await asyncio.sleep(60)
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    clock.run(story)
+    assert [round(now / 30) for now, _ in told] == [0, 1, 2, 3, 4]
+    assert told[-1][1] == "sending"
