@@ -170,16 +170,13 @@ class Parties:
 
     def crash(self, name: str, *, power: bool = False) -> None:
         """Kill what runs on a host now. ``power``: the host dies, and what was not synced may be lost."""
-        host = self.hosts[name]
-        if host.party is not None:
-            party, host.party, host.task = host.party, None, None
-            host.crashes += 1
-            party.crash(power)
-            self.broker.abandon(name, silent=power)
+        if self.hosts[name].up:
+            self.hosts[name].crashes += 1
+            self._kill(self.hosts[name], power)
 
     def bury(self, name: str) -> None:
-        """Kill what runs on a host, and let nothing run there again."""
-        self.crash(name, power=True)
+        """Kill what runs on a host, and let nothing run there again; no crash from which anybody recovers."""
+        self._kill(self.hosts[name], power=True)
         self.hosts[name].buried = True
 
     def crash_after(self, name: str, steps: int, *, power: bool, then: Callable[[], None]) -> None:
@@ -221,6 +218,12 @@ class Parties:
         asyncio.get_running_loop().call_later(seconds, lambda: self.start(name), context=Context())
 
     # Inside.
+
+    def _kill(self, host: Host, power: bool) -> None:
+        if host.party is not None:
+            party, host.party, host.task = host.party, None, None
+            party.crash(power)
+            self.broker.abandon(host.name, silent=power)
 
     def _done(self, host: Host, party: Party, task: asyncio.Task[Any]) -> None:
         if host.party is not party:

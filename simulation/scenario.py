@@ -20,7 +20,7 @@ DURABILITIES: tuple[Durability, ...] = ("fsync", "fsync", "flush")
 DEATHS: tuple[Trouble, ...] = ("crash", "power", "torn")
 Choice = TypeVar("Choice")
 
-STORM = 240.0
+STORM = 180.0
 """Seconds in which things go wrong."""
 
 BEGINNING = 5.0
