@@ -322,7 +322,8 @@ class Coordinator:
             async with asyncio.timeout(GOODBYE if parts.connection.connected else 0):
                 await versions
         except TimeoutError:  # the task was cancelled with the wait
-            await parts.flushing.leave(GOODBYE)
+            pass
+        await parts.flushing.leave(GOODBYE)  # the end of the run commits a version of its own
 
     async def _say_goodbye(self, parts: Parts) -> None:
         """Leave nobody without a word; what waits to be merged goes on waiting, for the next start."""

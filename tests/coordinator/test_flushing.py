@@ -11,11 +11,12 @@ import pytest
 from antiphon.codecs.errors import StateError
 from antiphon.coordinator import merging
 from antiphon.coordinator.merging import Spoiled
-from antiphon.coordinator.settings import Limits
+from antiphon.coordinator.settings import End, Limits
 from antiphon.simulation.clock import run
 from tests.coordinator.house import settings
 from tests.coordinator.peer import Peer
 from tests.coordinator.stage import FOLDER, Stage, staged, told
+from tests.coordinator.test_recovery import opened
 from tests.coordinator.test_transfers import BIG, LIMITS, offered
 
 ONES = np.ones(60, np.float32)
@@ -121,5 +122,23 @@ def test_version_that_a_start_found_is_not_kept_in_memory_for_ever() -> None:
             await asyncio.sleep(5.0)
             gc.collect()
             assert found() is None
+
+    run(main)
+
+
+def test_stop_while_the_end_of_a_run_commits_its_last_version_waits_for_that() -> None:
+    async def main() -> None:
+        chosen = settings(
+            aggregation={"k": 9, "deadline": {"least": 600.0}}, end=End(time_budget=20.0, linger=60.0)
+        )
+        async with staged(Stage(chosen)) as house:
+            await answers(house, "a")
+            house.slow["commit_version"] = 1.9
+            await asyncio.sleep(20.7)
+            summary = await house.stop()
+            found = opened(house).version
+            assert found is not None
+            assert (found.model.number, found.model.digest) == (summary.version, summary.digest)
+            assert summary.version == 1
 
     run(main)
