@@ -71,9 +71,8 @@ class Backlog:
             if victim is None or not await self._drop(victim):
                 return f"outbox full: {reason}"
         if self._line.settings.error_feedback and is_lossy(encoding, own):
-            size += update.residual_spec(
-                version.run, own
-            ).size  # the old one goes only after the new one has come
+            # The old residual goes only after the new one has come.
+            size += update.residual_spec(version.run, own).size
         reason = await self._line.environment.run(self._outbox.room, size)
         return f"disk full: {reason}" if reason else ""
 
@@ -151,8 +150,9 @@ class Backlog:
             log.warning("cannot make room in the outbox: %s", error)
             if victim.state == "gone":
                 victim.state = "pending"
-                self._line.bell.ring(OUTBOX)  # whoever delivers has looked away
             return False
+        finally:
+            self._line.bell.ring(OUTBOX)  # whoever delivers has waited for this one
         self._counters.dropped += 1
         log.warning(
             "update %d on version %d dropped: it was not delivered, and the outbox is full (limits.outbox)",

@@ -116,7 +116,12 @@ class Delivery:
             or not self._line.ready
         ):
             return None
-        return next((entry for entry in self._outbox.pending if entry.head.run == announcement.run), None)
+        for entry in self._outbox.entries:
+            if entry.state == "gone":
+                return None  # it is being taken back, or comes back itself: what is overtaken counts no more
+            if entry.state == "pending" and entry.head.run == announcement.run:
+                return entry
+        return None
 
     async def _carry(self, entry: Entry, announcement: Announcement) -> None:
         """Work on one transfer until the coordinator has the update, or another transfer is needed."""

@@ -77,7 +77,7 @@ class Entry:
         head: What it is.
         ordinal: Its place in the order of offering.
         file: The name of its payload's file; "" when the payload is in the row, or gone.
-        state: pending; received by the coordinator; or gone from the outbox.
+        state: pending; received by the coordinator; or gone from the outbox, or about to go.
         whole: Whether the payload is still here.
         shown: Whether the coordinator may have all of it, without this agent knowing.
         record: Its transfer, if there is one that can be resumed.

@@ -97,7 +97,7 @@ class Outbox:
         if used + size > self._limit:
             return (
                 f"{used} bytes of updates lie in {self._storage.folder}, at most {self._limit} may "
-                "(limits.outbox)"
+                "(limits.outbox): raise it, or wait for the coordinator"
             )
         return ""
 
@@ -109,7 +109,10 @@ class Outbox:
         except OSError as error:
             return f"cannot use {folder}: {words(error)}"
         if free < size + self._spare:
-            return f"the disk of {folder} has {free} bytes free: an update needs {size + self._spare}"
+            return (
+                f"the disk of {folder} has {free} bytes free: an update needs {size + self._spare}; "
+                "make room there, or lower limits.spare"
+            )
         return ""
 
     def add(
@@ -327,11 +330,11 @@ class Outbox:
     def _leave(self, entry: Entry) -> bool:
         """Take an entry out of memory; says whether it was there."""
         entry.close()
-        entry.state = "gone"
         with self._lock:
             here = entry in self._entries
             if here:
                 self._entries.remove(entry)
+        entry.state = "gone"
         return here
 
     def _mark(self, entry: Entry, state: database.State) -> None:

@@ -25,7 +25,7 @@ ASKED = 64
 
 FATAL = {
     "revoked": "the operator has taken this agent's admission back: ask for a new one",
-    "schema": "the coordinator refuses this model",
+    "schema": "the coordinator refuses this model: run the trainer that the federation agreed upon",
 }
 """Reasons that trying again cannot change."""
 

@@ -211,7 +211,10 @@ def test_an_update_whose_numbers_come_back_is_not_offered_meanwhile(
     once(scene, tmp_path, offered=False)
 
 
-def test_an_update_that_a_full_disk_does_not_let_go_of_is_offered_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_update_that_a_full_disk_does_not_let_go_of_is_offered_on_in_its_turn(
+    tmp_path: Path, count: int
+) -> None:
     disk = MemoryDisk()
 
     async def slowly(function: Any, *arguments: Any) -> Any:
@@ -228,15 +231,18 @@ def test_an_update_that_a_full_disk_does_not_let_go_of_is_offered_on(tmp_path: P
                 tmp_path,
                 environment=replace(environment(disk), run=slowly),
                 encoding="bfloat16",
-                limits={"outbox": SIZE + 1000},
+                limits={"outbox": count * SIZE + 1000, "backlog": 10},
             )
             async with Running(agent):
-                await peer.until(lambda: len(peer.offers) == 1)
-                disk.full = True
-                await peer.publish(noise(30), 1)
+                for number in range(1, count + 1):
+                    await peer.until(lambda number=number: agent.counters.sent == number)
+                    disk.full = number == count
+                    await peer.publish(noise(30), number)
                 await peer.until(lambda: left(agent)[0].state == "gone", 30)
                 peer.answer = None
-                await peer.until(lambda: agent.counters.applied == 1, 300)
+                await peer.until(lambda: agent.counters.applied == count, 300)
+                # What a later one overtakes is answered `settled`, and lost.
+                assert [offer.sequence for offer, _ in peer.updates] == list(range(1, count + 1))
 
     clock.run(story)
 
