@@ -34,7 +34,7 @@ JUDGED = frozenset({"malformed", "digest", "not-finite", "norm", "schema", "too-
 
 
 class Outcomes:
-    """The book-keeping half of an agent."""
+    """The settling half of an agent."""
 
     def __init__(self, line: Line, outbox: Outbox, counters: Counters) -> None:
         """Nothing has come yet."""

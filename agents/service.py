@@ -2,7 +2,7 @@
 
 This module only wires the parts together and decides when it is over. The story is told by `Work` (pull,
 train, store) and `Delivery` (offer, send); `Inbox` hands them what comes, `Greeting` keeps in touch,
-`Outcomes` keeps the storage.
+`Outcomes` settles what was sent.
 
 Guarantees: `run` ends by `stop`, by the end of the run, or by an error that a person must act upon; it does
 not wait for a trainer that hangs. Whatever happens, a stored update is still in the outbox afterwards.
