@@ -5,9 +5,11 @@
 Every agent trains a float32 model for a time of its own, ever again; the coordinator merges K updates into
 each version. Broker and disks are in memory and crypto is the cheap kind of `antiphon.simulation.crypto`;
 everything else is what runs in production: frames, receipts, SQLite, zstd. Agents and coordinator report to
-monitors every 60 s instead of every second, as anybody would set it for so many. Prints seconds, the time an
-update took agent, broker and coordinator together, and the final model's digest, which every run must
-repeat; ends with 1 if one does not.
+monitors every 60 s instead of every second, as anybody would set it for so many. Trainings take whole tenths
+of a second, so that some updates share a commit, as they do on a real disk, where one takes milliseconds and
+in virtual time none; ``--grid 0`` gives every update an instant of its own. Prints seconds, the time that an
+update took agent, broker and coordinator together, and the final model's digest, which every run must repeat;
+ends with 1 if one does not.
 """
 
 import argparse
@@ -71,7 +73,7 @@ class Run:
     digest: str
 
 
-def members(agents: int, parameters: int) -> list[Member]:
+def members(agents: int, parameters: int, grid: float) -> list[Member]:
     """Agents whose trainings take from one second on, eleven in the mean, some a minute and more."""
     rng = np.random.default_rng(0)
     found: list[Member] = []
@@ -82,11 +84,12 @@ def members(agents: int, parameters: int) -> list[Member]:
             return Walker(parameters, step)
 
         settings = AgentSettings(report=REPORT)
-        found.append(Member(f"agent-{number:04d}", trainer, seconds=float(seconds), settings=settings))
+        lasts = round(seconds / grid) * grid if grid else float(seconds)
+        found.append(Member(f"agent-{number:04d}", trainer, seconds=lasts, settings=settings))
     return found
 
 
-def measure(agents: int, updates: int, k: int, parameters: int) -> Run:
+def measure(agents: int, updates: int, k: int, parameters: int, grid: float) -> Run:
     """Run a federation until so many updates are merged."""
     settings = CoordinatorSettings(
         preset="fedbuff",
@@ -107,7 +110,7 @@ def measure(agents: int, updates: int, k: int, parameters: int) -> Run:
     with tempfile.TemporaryDirectory() as folder, cheap_crypto():
         wall, cpu = time.perf_counter(), time.process_time()
         outcome = simulate(
-            members(agents, parameters),
+            members(agents, parameters, grid),
             LONGEST,
             Path(folder),
             initial={"weights": np.zeros(parameters, np.float32)},
@@ -128,6 +131,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=100_000)
     parser.add_argument("--k", type=int, default=100, help="updates of a version")
     parser.add_argument("--parameters", type=int, default=1000, help="of the float32 model")
+    parser.add_argument(
+        "--grid", type=float, default=0.1, help="seconds of which trainings take whole numbers"
+    )
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -137,7 +143,7 @@ def main() -> None:
     )
     runs: list[Run] = []
     for _ in range(options.runs):
-        run = measure(options.agents, options.updates, options.k, options.parameters)
+        run = measure(options.agents, options.updates, options.k, options.parameters, options.grid)
         runs.append(run)
         each = run.wall / run.updates * 1e3
         print(
