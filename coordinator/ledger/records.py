@@ -155,13 +155,6 @@ class PutGroupKey:
 
 
 @dataclass(frozen=True, slots=True)
-class DropGroupKey:
-    """A group key that no live slot uses is destroyed."""
-
-    id: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class PutState:
     """Whether the run is over."""
 
@@ -179,7 +172,6 @@ Operation = (
     | PutEpoch
     | DropEpoch
     | PutGroupKey
-    | DropGroupKey
     | PutState
 )
 

@@ -14,7 +14,6 @@ from antiphon.coordinator.ledger.index import PREFIX, Changes, Index, Name, Open
 from antiphon.coordinator.ledger.records import (
     CloseUpload,
     DropEpoch,
-    DropGroupKey,
     DropPin,
     OpenUpload,
     Operation,
@@ -199,7 +198,7 @@ class Transaction:
             case PutState(over):
                 self._do("UPDATE run SET over = ?", (int(over),))
 
-    def _put_key(self, operation: PutEpoch | DropEpoch | PutGroupKey | DropGroupKey) -> None:
+    def _put_key(self, operation: PutEpoch | DropEpoch | PutGroupKey) -> None:
         match operation:
             case PutEpoch(id, secret, made_at, superseded_at):
                 row = (id, secret.export(), made_at, superseded_at)
@@ -208,8 +207,6 @@ class Transaction:
                 self._do("DELETE FROM epochs WHERE id = ?", (id,))
             case PutGroupKey(key):
                 self._do("INSERT OR IGNORE INTO group_keys (id, key) VALUES (?, ?)", (key.id, key.key))
-            case DropGroupKey(id):
-                self._do("DELETE FROM group_keys WHERE id = ?", (id,))
 
     def version(self, record: VersionRecord, checkpoint: Checkpoint, dropped: Dropped) -> None:
         """Write a version: its row, its checkpoint, its updates' outcomes, and what goes for it."""

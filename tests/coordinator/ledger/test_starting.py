@@ -12,7 +12,6 @@ from antiphon.codecs.sealing import SecretKey
 from antiphon.coordinator.ledger.records import (
     CloseUpload,
     DropEpoch,
-    DropGroupKey,
     DropPin,
     OpenUpload,
     Outcome,
@@ -80,8 +79,6 @@ def test_restart_goes_on_with_everything_that_was_committed() -> None:
             DropEpoch(b"gone----"),
             PutGroupKey(GroupKey(id=b"first---", key=b"f" * 32)),
             PutGroupKey(key),
-            PutGroupKey(GroupKey(id=b"third---", key=b"t" * 32)),
-            DropGroupKey(b"third---"),
             PutState(over=True),
         ]
     )
