@@ -272,12 +272,9 @@ def _busy(environment: Environment, dice: np.random.Generator) -> Environment:
     """The environment on a machine that has other things to do: jobs take time, and overtake each other."""
     run_job = environment.run
 
-    def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Awaitable[Result]:
-        return late(run_job(function, *arguments), dice.exponential(JOB))
-
-    async def late(job: Awaitable[Result], seconds: float) -> Result:
-        await asyncio.sleep(seconds)
-        return await job
+    async def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
+        await asyncio.sleep(dice.exponential(JOB))
+        return await run_job(function, *arguments)
 
     return replace(environment, run=run)
 
