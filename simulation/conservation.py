@@ -19,8 +19,8 @@ from antiphon.codecs.messages import Offer, UpdateId
 from antiphon.codecs.schema import Schema
 from antiphon.codecs.sealing import SymmetricKey
 from antiphon.coordinator.spool import LENGTH, read_chunk_frame
-from antiphon.simulation.books import LEDGER, read_ledger
 from antiphon.simulation.disk import MemoryDisk
+from antiphon.simulation.evidence import LEDGER, read_ledger
 from antiphon.simulation.walker import walk
 
 Vector = NDArray[Any]

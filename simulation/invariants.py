@@ -9,7 +9,7 @@ bounded; (7) a federation with one live agent keeps moving. (5) and (7) show as 
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import StateError
 from antiphon.coordinator.ledger.replay import replay
-from antiphon.simulation.books import LedgerView, read_ledger, read_outbox
+from antiphon.simulation.evidence import LedgerView, read_ledger, read_outbox
 from antiphon.simulation.ordeal import Ordeal
 from antiphon.simulation.parties import AGENT, FEDERATION
 from antiphon.simulation.tap import Name, Story

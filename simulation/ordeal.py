@@ -18,7 +18,7 @@ from antiphon.codecs.messages import UpdateId
 from antiphon.coordinator.keys import meet
 from antiphon.coordinator.settings import CoordinatorSettings, End, LedgerSettings, Limits
 from antiphon.simulation import conservation
-from antiphon.simulation.books import read_ledger, read_outbox
+from antiphon.simulation.evidence import read_ledger, read_outbox
 from antiphon.simulation.faults import NONE
 from antiphon.simulation.memory_broker import MemoryBroker
 from antiphon.simulation.parties import AGENT, FEDERATION, Host, Parties, Role

@@ -22,7 +22,7 @@ from antiphon.broker_config.disk import RealDisk
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import StateError
 from antiphon.coordinator.ledger.replay import replay
-from antiphon.simulation.books import LedgerView, read_ledger, read_outbox
+from antiphon.simulation.evidence import LedgerView, read_ledger, read_outbox
 from antiphon.simulation.tap import Tap
 
 AGENT = "agent"

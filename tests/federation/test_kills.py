@@ -18,7 +18,7 @@ from antiphon.broker_config.disk import RealDisk
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs import frames
 from antiphon.codecs.frames import Kind
-from antiphon.simulation.books import read_ledger, read_outbox
+from antiphon.simulation.evidence import read_ledger, read_outbox
 
 KILLS = 20
 

@@ -10,10 +10,10 @@ from child import in_child
 from antiphon.agents.settings import AgentSettings
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.coordinator.settings import CoordinatorSettings, Limits
-from antiphon.simulation.books import LEDGER, read_ledger, read_outbox
 from antiphon.simulation.clock import run
 from antiphon.simulation.conservation import balance, comparable, sums
 from antiphon.simulation.disk import MemoryDisk
+from antiphon.simulation.evidence import LEDGER, read_ledger, read_outbox
 from antiphon.simulation.memory_broker import MemoryBroker
 from antiphon.simulation.parties import AGENT, FEDERATION, Parties, Role
 from antiphon.simulation.walker import Walker, first_params

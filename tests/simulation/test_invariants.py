@@ -10,7 +10,7 @@ from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.messages import Receipt, UpdateId
 from antiphon.simulation import invariants
-from antiphon.simulation.books import LedgerView, Settled
+from antiphon.simulation.evidence import LedgerView, Settled
 from antiphon.simulation.invariants import DISK, RETAINED
 from antiphon.simulation.tap import Name, Story
 
