@@ -1,4 +1,4 @@
-"""The scales for what was trained, and the databases that they and the judges read."""
+"""The scales for what was trained, against the books of a federation at work."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from antiphon.coordinator.settings import CoordinatorSettings, Limits
 from antiphon.simulation.clock import run
 from antiphon.simulation.conservation import balance, comparable, sums
 from antiphon.simulation.disk import MemoryDisk
-from antiphon.simulation.evidence import LEDGER, read_ledger, read_outbox
+from antiphon.simulation.evidence import read_outbox
 from antiphon.simulation.memory_broker import MemoryBroker
 from antiphon.simulation.parties import AGENT, FEDERATION, Parties, Role
 from antiphon.simulation.walker import Walker, first_params
@@ -99,25 +99,5 @@ def test_update_whose_rejection_is_under_way_is_left_out() -> None:
     assert weigh(look) == "balanced"
 
 
-def test_ledger_says_what_it_says() -> None:
-    def look(parties: Parties) -> str:
-        ledger = read_ledger(parties.coordinator.disk, FEDERATION)
-        assert len(ledger.run) == 16
-        assert sorted(ledger.versions) == list(range(len(ledger.versions)))
-        applied = {name for name, outcome in ledger.outcomes.items() if outcome.type == "applied"}
-        assert applied == set(ledger.places)
-        assert not applied & set(ledger.waiting)
-        return str(len(applied) >= 10)
-
-    assert weigh(look) == "True"
-
-
-def test_disks_without_books_are_empty() -> None:
-    disk, folder = MemoryDisk(), Path("/f")
-    assert read_ledger(disk, folder).versions == {}
-    assert sums(disk, folder, 1) == {}
-    assert read_outbox(disk, folder) == {}
-    disk.make(folder)
-    disk.database(folder / "state.db", sync=False).close()
-    assert read_outbox(disk, folder) == {}
-    assert LEDGER.name == "ledger.db"
+def test_disk_without_books_weighs_nothing() -> None:
+    assert sums(MemoryDisk(), Path("/f"), 1) == {}

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from populations import blobs, small
 
-from antiphon.codecs.errors import ConfigError
 from antiphon.simulation.delays import Law
 from antiphon.simulation.learning import prepare
 from antiphon.simulation.population import ModelSettings, Population, RunSettings, SpeedClass
@@ -156,25 +155,3 @@ def test_trainer_of_ones_own_is_judged_by_its_own_evaluation(tmp_path: Path) -> 
     result = perform(tmp_path, small(model=model))
     assert result.points[-1].score > 0.8
     assert [each.score for each in result.classes] == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        ({"model": ModelSettings(trainer="gone:Trainer")}, "there is no module 'gone'"),
-        ({"model": ModelSettings(arguments={"stepps": 3})}, "unexpected keyword argument 'stepps'"),
-        ({"model": ModelSettings(trainer="populations:Mute")}, "has no evaluate_model"),
-        (
-            {"run": RunSettings(score="auc")},
-            "run.score is 'auc', but the trainer's numbers are acc",
-        ),
-        ({"classes": (SpeedClass(name="many", agents=91),)}, "90 rows are too few for 91 agents"),
-        ({"classes": (SpeedClass(name="a", agents=1, labels=("7",)),)}, "no label '7'; there are 0, 1, 2"),
-    ],
-)
-def test_what_cannot_be_learnt_is_refused_before_the_run(
-    tmp_path: Path, more: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        prepare(small(**more), blobs(), tmp_path)
-    assert said in str(caught.value)
