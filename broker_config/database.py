@@ -82,10 +82,13 @@ def translated(path: Path) -> Generator[None]:
         if code in _DAMAGE:
             raise damaged(path, str(error)) from error
         raise
+    except UnicodeDecodeError as error:  # SQLite's message holds bytes of the file
+        raise damaged(path, "what it says of its tables is no text") from error
 
 
 def damaged(path: Path, why: str) -> StateError:
     """The error for a file that is no sound database."""
+    why = why.rpartition("\n")[2]  # SQLite's own check has a heading
     return StateError(f"{path} is damaged ({why}): restore its folder from a backup")
 
 

@@ -240,7 +240,7 @@ class Parts:
 
     def trouble(self, error: OSError) -> None:
         """The disk did not take something."""
-        detail = f"the disk takes nothing ({error.strerror or error}): what waits for it is tried again"
+        detail = f"the disk takes nothing ({error.strerror or error}): make room; what waits is tried again"
         self.events.add_rarely("disk", "", "disk", detail)
 
     @property

@@ -142,7 +142,8 @@ def show(name: str, seen: Seen) -> None:
         console.print(f"Federation {name}: no coordinator has been here.")
         return
     numbers = seen.metrics.get(COORDINATOR, {})
-    words = f"{own.get('state', '?')}, version {own.get('version', '?')}, run {str(own.get('run', '?'))[:8]}"
+    number = "no version" if own.get("version") == -1 else f"version {own.get('version', '?')}"
+    words = f"{own.get('state', '?')}, {number}, run {str(own.get('run', '?'))[:8]}"
     console.print(_plain(f"Federation {name}: coordinator {words}"))
     means = [key for key in sorted(numbers) if key.startswith("mean_") and len(key) <= 40][:4]  # made public
     told = (

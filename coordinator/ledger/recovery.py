@@ -272,6 +272,8 @@ def reading(path: Path, what: str) -> Generator[None]:
 def described(row: tuple[Any, ...], schemas: Mapping[bytes, Schema]) -> Checkpoint:
     """Return what a row of `CHECKPOINT` says."""
     number, digest, code, *rest = row
+    if code not in schemas:
+        raise StateError(f"the ledger is damaged: the schema of version {number} is not in it: {REMEDY}")
     return Checkpoint(number, digest, schemas[code], *rest)
 
 

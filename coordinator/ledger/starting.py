@@ -154,7 +154,8 @@ def _read_former(moved: Layout, disk: Disk, sync: bool) -> _Former:
 def _orphans(layout: Layout, disk: Disk) -> list[Path]:
     """Files of a run, if there are any."""
     folders = (layout.checkpoints, layout.spool)
-    return [folder / name for folder in folders for name in disk.names(folder)]
+    found = [folder / name for folder in folders for name in disk.names(folder)]
+    return found if disk.size(layout.model) is None else [*found, layout.model]
 
 
 def _open(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, token: Token) -> Started:

@@ -201,6 +201,9 @@ def check(database: Database, path: Path, *, thorough: bool) -> None:
     if found < FORMAT:
         raise StateError(f"{path} has format {found}, this version of Antiphon reads {FORMAT}: {REMEDY}")
     if thorough:
-        answer = str(database.rows("PRAGMA quick_check(1)")[0][0])
+        try:
+            answer = str(database.rows("PRAGMA quick_check(1)")[0][0])
+        except sqlite3.Error as error:  # a CHECK of a damaged schema calls what does not exist
+            raise damaged(path, str(error)) from error
         if answer != "ok":
             raise damaged(path, answer)

@@ -125,6 +125,12 @@ def test_error_of_the_file_system_below_sqlite_has_its_number(tmp_path: Path) ->
         module.translated(tmp_path / "a.db"),
     ):
         raise damage
+    with pytest.raises(StateError, match=r"a\.db is damaged \(what"), module.translated(tmp_path / "a.db"):
+        b"malformed \xb1".decode()
+
+
+def test_damage_is_told_in_one_line() -> None:
+    assert "(Page 27: torn)" in str(module.damaged(Path("a.db"), "*** in database main ***\nPage 27: torn"))
 
 
 def test_committed_survives_kill_9(tmp_path: Path) -> None:

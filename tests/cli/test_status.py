@@ -72,6 +72,13 @@ def test_table_names_coordinator_agents_and_influence(capsys: pytest.CaptureFixt
     assert "[b]x" in said  # peers cannot format our screen
 
 
+def test_coordinator_without_a_first_version_has_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Seen()
+    seen.status = {"coordinator": {**STATUS, "version": -1}}
+    show("credit", seen)
+    assert "online, no version, run" in capsys.readouterr().out
+
+
 def test_long_ids_leave_every_column_whole_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     seen = Seen()
     agent = "a" * 40

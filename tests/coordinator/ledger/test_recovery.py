@@ -10,6 +10,7 @@ import pytest
 from antiphon.broker_config.disk import RealDisk
 from antiphon.codecs.errors import StateError
 from antiphon.coordinator.ledger.records import Owner
+from antiphon.coordinator.ledger.recovery import described
 from antiphon.simulation.disk import MemoryDisk
 from tests.coordinator.ledger.stage import FOLDER, LARGE, OWNER, Stage, token
 
@@ -121,6 +122,21 @@ def test_torn_page_is_found_before_anything_is_used(tmp_path: Path) -> None:
             file.write(os.urandom(512))
     with pytest.raises(StateError, match=r"ledger\.db is damaged.*backup"):
         stage.open()
+
+
+def test_schema_that_is_no_longer_known_by_its_digest_is_told() -> None:
+    with pytest.raises(StateError, match=r"the schema of version 3 is not in it.*--new-run"):
+        described((3, b"d" * 32, b"s" * 32), {})
+
+
+def test_model_that_an_ended_run_left_is_no_empty_folder() -> None:
+    stage = Stage()
+    stage.disk.make(FOLDER)
+    stage.disk.write(FOLDER / "model.safetensors", [b"a model"], sync=True)
+    with pytest.raises(StateError, match=r"ledger\.db is missing, although .*model\.safetensors is there"):
+        stage.open()
+    assert stage.new_ledger().new_run(OWNER, 77.0, token).fresh
+    assert stage.disk.names(FOLDER / "runs") == ["damaged-77"]
 
 
 def test_new_run_puts_a_damaged_ledger_aside() -> None:
