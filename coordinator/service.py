@@ -51,7 +51,7 @@ class Summary:
         version: The newest version's number; -1 if there was none.
         digest: Its model digest, 32 bytes; empty if there was none.
         applied, rejected: Updates of the run settled so, by any process.
-        model: The file that holds the newest version once the service has ended.
+        model: The file that holds the newest version; None if there is none, or no room to write it.
     """
 
     reason: str
@@ -60,7 +60,7 @@ class Summary:
     digest: bytes
     applied: int
     rejected: int
-    model: Path
+    model: Path | None
 
 
 class Coordinator:
@@ -112,6 +112,7 @@ class Coordinator:
         self._begun = asyncio.Event()
         self._finished = asyncio.Event()
         self._reason = ""
+        self._model_written = False
         self._reports: Mapping[str, Report] = {}
         self._broadcast: Broadcast | None = None
 
@@ -344,6 +345,7 @@ class Coordinator:
             await self._environment.run(
                 state.leave_model, self._folder, model, parts.ledger, self._environment.disk, sync
             )
+            self._model_written = True
         except StateError as error:
             parts.events.add("disk", detail=str(error))
 
@@ -366,7 +368,7 @@ class Coordinator:
             digest=model.digest if model else b"",
             applied=parts.ledger.applied,
             rejected=parts.ledger.rejected,
-            model=state.model_file(self._folder),
+            model=state.model_file(self._folder) if self._model_written else None,
         )
 
 

@@ -61,7 +61,7 @@ def coordinator(
     print(
         f"ended: {summary.reason}; version {summary.version}, {summary.applied} updates applied, "
         f"{summary.rejected} rejected"
-        + (f"; the model is in {summary.model}" if summary.version >= 0 else "")
+        + (f"; the model is in {summary.model}" if summary.model is not None else "")
     )
 
 

@@ -798,3 +798,17 @@ def test_model_file_is_left_for_people_at_the_end_and_not_before(tmp_path: Path)
         assert metadata_of(file)["version"] == "2"
 
     run(main)
+
+
+def test_stop_on_a_full_disk_does_not_claim_a_model_file() -> None:
+    async def main() -> None:
+        async with staged(stage(PATIENT)) as house:
+            await (await house.join("a")).until_version(0)
+            house.disk.full = True
+            summary = await house.stop()
+            assert (summary.version, summary.model) == (0, None)
+            house.disk.full = False
+            house.restart()
+            assert (await house.stop()).model is not None
+
+    run(main)
