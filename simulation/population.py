@@ -260,7 +260,7 @@ def open_population(name: str) -> tuple[Population, Path]:
     known = shipped()
     if name not in known:
         near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}."
         raise ConfigError(f"no population {name!r} comes with Antiphon; {hint} A file's name ends in .toml")
     with as_file(files("antiphon.simulation").joinpath("populations", f"{name}.toml")) as path:
         return load(path, Population), Path()

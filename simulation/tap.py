@@ -6,7 +6,7 @@ whatever contradicts what was said before. A witness judges words alone: whether
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from antiphon.broker_config.connection import Message
@@ -84,11 +84,6 @@ class Tap:
             self._announcement(announcements.verify(message.payload, self.identity.signing.public, LIMIT))
         elif message.topic.startswith(topics.receipts("")):
             self._receipt(topics.client_of(message.topic) or "", message.payload)
-
-    def said_of(self, agents: Iterable[str]) -> list[tuple[Name, Story]]:
-        """What was said of these agents' updates."""
-        wanted = tuple(agents)
-        return [(name, story) for name, story in self.updates.items() if name.agent in wanted]
 
     def _announcement(self, said: Announcement) -> None:
         last = self.newest
