@@ -7,7 +7,7 @@ Not done here: judging freshness; a broker may serve an old announcement (see ``
 from typing import cast
 
 from antiphon.codecs import messages, sealing
-from antiphon.codecs.errors import LimitError, VersionError
+from antiphon.codecs.errors import LimitError, MalformedError, VersionError
 from antiphon.codecs.messages import WIRE, Announcement
 from antiphon.codecs.sealing import SigningKey
 
@@ -39,8 +39,14 @@ def verify(raw: bytes, public: bytes, limit: int) -> Announcement:
         raise LimitError("an announcement in bytes", len(raw), limit)
     payload, signature = messages.unpack_pair(raw, "an announcement must be [payload, signature]")
     sealing.verify(CONTEXT + payload, signature, public)
-    plain: object = messages.unpack(payload)
-    wire = cast(dict[object, object], plain).get("wire") if isinstance(plain, dict) else None
-    if type(wire) is int and wire != WIRE:
-        raise VersionError(wire, WIRE)
-    return messages.convert(cast(object, plain), Announcement)
+    try:
+        found = messages.decode(payload, Announcement, limit)
+    except MalformedError:
+        plain: object = messages.unpack(payload)
+        wire = cast(dict[object, object], plain).get("wire") if isinstance(plain, dict) else None
+        if type(wire) is int and wire != WIRE:  # another version may have other fields
+            raise VersionError(wire, WIRE) from None
+        raise
+    if found.wire != WIRE:
+        raise VersionError(found.wire, WIRE)
+    return found

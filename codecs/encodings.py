@@ -103,11 +103,13 @@ def decode(data: Buffer, encoding: str, elements: int, dtype: str) -> NDArray[An
         upper = np.frombuffer(data, "<u2").astype(np.uint32)
         upper <<= np.uint32(16)
         return upper.view(np.float32).astype(dtype, copy=False)
+    if encoding == dtype:
+        return np.frombuffer(data, np.dtype(encoding).newbyteorder("<")).astype(dtype, copy=False)
     # What a peer sends may be anything; admission judges the numbers, so nothing here warns about them.
     with np.errstate(over="ignore", invalid="ignore"):
         if encoding == "int8":
             return _dequantise(np.frombuffer(data, np.uint8), elements, dtype)
-        return np.frombuffer(data, np.dtype(encoding).newbyteorder("<")).astype(dtype, copy=False)
+        return np.frombuffer(data, np.dtype(encoding).newbyteorder("<")).astype(dtype)
 
 
 def _slabs(

@@ -1,15 +1,19 @@
 """The only place that speaks msgpack.
 
-Guarantees: what `unpack` reads never grows beyond a stated number of values, and raises nothing but
-`MalformedError`. Not done here: giving the values a type (`antiphon.codecs.messages` does).
+Guarantees: what `unpack` and `unpack_as` read never grows beyond a stated number of values, and they raise
+nothing but `MalformedError`. Not done here: saying what a message is (`antiphon.codecs.messages` does).
 """
 
-from typing import Any, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgpack
+import msgspec
 
 from antiphon.codecs.digests import Buffer
 from antiphon.codecs.errors import MalformedError
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 ITEMS = 1 << 16
 """Most values in one message, unless the caller says otherwise."""
@@ -20,7 +24,7 @@ DEPTH = 8
 
 def pack(plain: object) -> bytes:
     """Return plain values as msgpack, in the shortest forms."""
-    return msgpack.packb(plain)
+    return msgspec.msgpack.encode(plain)
 
 
 def unpack(data: Buffer, items: int = ITEMS) -> Any:
@@ -42,6 +46,24 @@ def unpack(data: Buffer, items: int = ITEMS) -> Any:
         )
     except ValueError as error:
         raise MalformedError(f"not msgpack: {str(error)[:80]}") from None
+
+
+def unpack_as(data: Buffer, kind: type[T], items: int = ITEMS) -> T:
+    """Read one msgpack map as a message; everything that `unpack` refuses is refused.
+
+    Raises:
+        MalformedError: as `unpack`, or a field is missing, of another type or out of its range.
+    """
+    _measure(data, items)
+    try:
+        return _decoder(kind).decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise MalformedError(f"{kind.__name__}: {str(error)[:200]}") from None
+
+
+@cache
+def _decoder(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
+    return msgspec.msgpack.Decoder(kind, strict=True)
 
 
 def _pair(plain: object, otherwise: str) -> tuple[bytes, bytes]:
@@ -84,36 +106,44 @@ def _bytes_at(data: Buffer, position: int) -> tuple[int, int]:
     return start, start + int.from_bytes(data[position + 1 : start], "big")
 
 
+def _sizes() -> list[int]:
+    """For each first byte: bytes of the whole value, 0 where that is not all there is to know."""
+    sizes = [1] * 256
+    for short in range(32):
+        sizes[0xA0 + short] = 1 + short
+    for power in range(4):
+        sizes[0xCC + power] = sizes[0xD0 + power] = 1 + (1 << power)
+    sizes[0xCA], sizes[0xCB] = 5, 9
+    for other in (*range(0x80, 0xA0), *range(0xC4, 0xCA), *range(0xD4, 0xE0), 0xC1):
+        sizes[other] = 0
+    return sizes
+
+
 def _heads() -> list[tuple[int, int, int]]:
-    """For each first byte: width of the length field, fixed length, values an entry (0: bytes follow)."""
-    heads = [(0, 0, 0)] * 256
+    """For the others: width of the length field, fixed length, values an entry (0: bytes follow)."""
+    heads = [(-1, 0, 0)] * 256
     for small in range(16):
         heads[0x80 + small] = (0, small, 2)
         heads[0x90 + small] = (0, small, 1)
-    for short in range(32):
-        heads[0xA0 + short] = (0, short, 0)
-    for power in range(4):
-        heads[0xCC + power] = heads[0xD0 + power] = (0, 1 << power, 0)
     for power in range(3):
         heads[0xC4 + power] = heads[0xD9 + power] = (1 << power, 0, 0)
     for power in range(2):
         heads[0xDC + power], heads[0xDE + power] = (2 << power, 0, 1), (2 << power, 0, 2)
-    heads[0xCA], heads[0xCB] = (0, 4, 0), (0, 8, 0)
-    for refused in (0xC1, 0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8):
-        heads[refused] = (-1, 0, 0)
     return heads
 
 
-_HEADS = _heads()
+_SIZES, _HEADS = _sizes(), _heads()
 
 
 def _measure(data: Buffer, items: int) -> None:
     """Refuse what would decode to more than ``items`` values, before anything is built.
 
-    msgpack allocates an array as soon as it reads its stated length: 2 kB of nested heads, each of them
-    within the limits that msgpack offers, made 32 MB.
+    Raises:
+        MalformedError: as `unpack`.
     """
-    heads, size = _HEADS, len(data)
+    # msgpack allocates an array as soon as it reads its stated length: 2 kB of nested heads, each of them
+    # within the limits that msgpack offers, made 32 MB.
+    sizes, size = _SIZES, len(data)
     position = 0
     left, outer = 1, list[int]()  # values to come in the innermost array or map, and in those around it
     while left or outer:
@@ -122,9 +152,14 @@ def _measure(data: Buffer, items: int) -> None:
             continue
         if position >= size:
             raise MalformedError("not msgpack: cut off")
-        width, length, values = heads[data[position]]
-        position += 1
+        first = data[position]
         left -= 1
+        whole = sizes[first]
+        if whole:
+            position += whole
+            continue
+        width, length, values = _HEADS[first]
+        position += 1
         if width:
             if width < 0:
                 raise MalformedError("not msgpack as used here: extension type")

@@ -256,11 +256,12 @@ def _from_exact(tensor: Tensor, exact: bytes, offset: int) -> NDArray[Any]:
 
 
 def _cast(part: NDArray[Any], dtype: str) -> NDArray[Any]:
+    if np.dtype(dtype).itemsize >= part.dtype.itemsize:
+        return part.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        native = part.astype(dtype, copy=True)
-    if native.dtype.itemsize < part.dtype.itemsize:
-        lost = np.isinf(native) & np.isfinite(part)
-        native[lost] = np.copysign(np.finfo(native.dtype).max, part[lost])
+        native = part.astype(dtype)
+    lost = np.isinf(native) & np.isfinite(part)
+    native[lost] = np.copysign(np.finfo(native.dtype).max, part[lost])
     return native
 
 

@@ -37,10 +37,8 @@ def a_key() -> SymmetricKey:
 
 def an_announcement() -> Announcement:
     more = {"digest": NO_DIGEST, "schema": NO_DIGEST, "issued": 2.0, "state": "running"}
-    return messages.convert(
-        {"wire": WIRE, "federation": "f", "run": bytes(16), "started": 1.0, "term": 1, "number": 0} | more,
-        Announcement,
-    )
+    plain = {"wire": WIRE, "federation": "f", "run": bytes(16), "started": 1.0, "term": 1, "number": 0}
+    return messages.decode(messages.pack(plain | more), Announcement, 1000)
 
 
 def test_every_changed_byte_is_noticed() -> None:

@@ -8,7 +8,7 @@ should. Bytes are hexadecimal throughout.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -293,15 +293,12 @@ def examples(payloads: list[bytes]) -> list[tuple[str, msgspec.Struct]]:
         "hello": {},
     }
     notes = [
-        messages.convert(
-            {"type": kind, "incarnation": INCARNATION, "counter": 5, **_builtins(rest)}, messages.Note
-        )
+        _message({"type": kind, "incarnation": INCARNATION, "counter": 5, **_builtins(rest)}, messages.Note)
         for kind, rest in said.items()
     ]
     common = {"term": 1700000001, "counter": 9, "newest_term": 1700000001, "newest_number": 7}
     receipts = [
-        messages.convert({"type": kind, **common, **rest}, messages.Receipt)
-        for kind, rest in answered.items()
+        _message({"type": kind, **common, **rest}, messages.Receipt) for kind, rest in answered.items()
     ]
     content: list[msgspec.Struct] = [
         announcement(),
@@ -314,6 +311,13 @@ def examples(payloads: list[bytes]) -> list[tuple[str, msgspec.Struct]]:
         *receipts,
     ]
     return [(type(message).__name__, message) for message in content]
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _message(plain: dict[str, Any], kind: type[T]) -> T:
+    return messages.decode(messages.pack(plain), kind, 1 << 20)
 
 
 def _builtins(value: object) -> Any:
