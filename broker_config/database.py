@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 from antiphon.codecs.errors import ConfigError, StateError
@@ -64,26 +65,35 @@ class Database(Protocol):
         ...
 
 
-@contextmanager
-def translated(path: Path) -> Generator[None]:
-    """Turn SQLite's errors about the file at ``path`` into ours; errors in the SQL stay SQLite's.
+class Translated:
+    """A block that turns SQLite's errors about a file into ours; errors in the SQL stay SQLite's.
 
     Raises:
         OSError: See `Database.transaction`.
         StateError: The file is damaged, or is no database.
     """
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DISK_ERRORS:
-            number = _DISK_ERRORS[code]
-            raise OSError(number, f"{os.strerror(number)} ({error})", str(path)) from error
-        if code in _DAMAGE:
-            raise damaged(path, str(error)) from error
-        raise
-    except UnicodeDecodeError as error:  # SQLite's message holds bytes of the file
-        raise damaged(path, "what it says of its tables is no text") from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        """``path``: the file's."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DISK_ERRORS:
+                number = _DISK_ERRORS[code]
+                raise OSError(number, f"{os.strerror(number)} ({error})", str(self._path)) from error
+            if code in _DAMAGE:
+                raise damaged(self._path, str(error)) from error
+        elif isinstance(error, UnicodeDecodeError):  # SQLite's message holds bytes of the file
+            raise damaged(self._path, "what it says of its tables is no text") from error
 
 
 def damaged(path: Path, why: str) -> StateError:
@@ -118,7 +128,7 @@ class SqliteDatabase:
         self._write_lock, self._read_lock = threading.RLock(), threading.Lock()
         self._writer, self._reader = self._connect(), self._connect()
         try:
-            with translated(path):
+            with Translated(path):
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
                 self._writer.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
@@ -131,18 +141,18 @@ class SqliteDatabase:
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Cursor]:
         """See `Database.transaction`."""
-        with self._write_lock, translated(self._path), transact(self._writer) as cursor:
+        with self._write_lock, Translated(self._path), transact(self._writer) as cursor:
             yield cursor
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """See `Database.rows`."""
-        with self._read_lock, translated(self._path):
+        with self._read_lock, Translated(self._path):
             return self._reader.execute(sql, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Generator[sqlite3.Cursor]:
         """See `Database.snapshot`."""
-        with translated(self._path), closing(self._connect()) as connection:
+        with Translated(self._path), closing(self._connect()) as connection:
             connection.execute("PRAGMA query_only = ON")
             cursor = connection.cursor()
             cursor.execute("BEGIN")
@@ -151,12 +161,12 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """See `Database.close`."""
-        with self._write_lock, self._read_lock, translated(self._path):
+        with self._write_lock, self._read_lock, Translated(self._path):
             self._reader.close()
             self._writer.close()
 
     def _connect(self) -> sqlite3.Connection:
-        with translated(self._path):
+        with Translated(self._path):
             # URI without "c": a file that vanished meanwhile is an error, not a new empty database
             name = f"{self._path.absolute().as_uri()}?mode=rw"
             return sqlite3.connect(

@@ -21,6 +21,7 @@ class Inbox(AsyncIterator[Event]):
     def __init__(self, limits: Limits, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """``pause`` and ``resume`` are called alternately."""
         self._limits = limits
+        self._most_messages, self._most_bytes = limits.queue_messages, limits.queue_bytes
         self._pause, self._resume = pause, resume
         self._events: deque[Event] = deque()
         self._bytes = 0
@@ -38,12 +39,13 @@ class Inbox(AsyncIterator[Event]):
     def put(self, event: Event) -> None:
         """Hand over one event; never waits."""
         if isinstance(event, Message):
-            if self._beyond(self._limits.hard_factor):
+            if self._pressed and self._beyond(self._limits.hard_factor):
                 self.dropped += 1
                 return
-            self._bytes += _size(event)
+            self._bytes += len(event.topic) + len(event.payload)
         self._events.append(event)
-        self._notify()
+        if self._wake is not None:
+            self._notify()
         if not self._pressed and self._beyond(1):
             self._pressed = True
             self._pause()
@@ -67,7 +69,7 @@ class Inbox(AsyncIterator[Event]):
             await self._wake
         event = self._events.popleft()
         if isinstance(event, Message):
-            self._bytes -= _size(event)
+            self._bytes -= len(event.topic) + len(event.payload)
         if self._pressed and self._half_empty():
             self._pressed = False
             self._end_pause()
@@ -80,17 +82,14 @@ class Inbox(AsyncIterator[Event]):
             self._resume()
 
     def _beyond(self, factor: int) -> bool:
-        full = len(self._events) >= factor * self._limits.queue_messages
-        return full or self._bytes >= factor * self._limits.queue_bytes
+        full = len(self._events) >= factor * self._most_messages
+        return full or self._bytes >= factor * self._most_bytes
 
     def _half_empty(self) -> bool:
-        few = len(self._events) <= self._limits.queue_messages // 2
-        return few and self._bytes <= self._limits.queue_bytes // 2
+        few = len(self._events) <= self._most_messages // 2
+        return few and self._bytes <= self._most_bytes // 2
 
     def _notify(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-
-def _size(message: Message) -> int:
-    return len(message.topic) + len(message.payload)
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)

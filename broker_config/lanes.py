@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
+from typing import Any
 
 from antiphon.broker_config.connection import Lane, Limits
 from antiphon.codecs.errors import NotConnected
@@ -46,7 +48,8 @@ class Window:
         """Give back what `acquire` took."""
         self._held_size -= size
         self._held_count -= 1
-        self._admit()
+        if self._waiters:
+            self._admit()
 
     def close(self, reason: str) -> None:
         """Send everybody who waits away with `NotConnected`, and everybody who comes."""
@@ -87,20 +90,21 @@ class Lanes:
                 half.
         """
         half = max(1, receive_maximum // 2)
-        self._windows = {
-            Lane.BULK: Window(limits.bulk_unanswered, half),
-            Lane.CONTROL: Window(limits.control_bytes, min(limits.control_unanswered, half)),
-        }
+        self._bulk = Window(limits.bulk_unanswered, half)
+        self._control = Window(limits.control_bytes, min(limits.control_unanswered, half))
 
-    async def acquire(self, lane: Lane, size: int) -> None:
+    def acquire(self, lane: Lane, size: int) -> Coroutine[Any, Any, None]:
         """Wait until a message of ``size`` bytes may go; see `Window.acquire`."""
-        await self._windows[lane].acquire(size)
+        return self._window(lane).acquire(size)
 
     def release(self, lane: Lane, size: int) -> None:
         """The message was acknowledged."""
-        self._windows[lane].release(size)
+        self._window(lane).release(size)
 
     def close(self, reason: str) -> None:
         """The session is over."""
-        for window in self._windows.values():
-            window.close(reason)
+        self._bulk.close(reason)
+        self._control.close(reason)
+
+    def _window(self, lane: Lane) -> Window:
+        return self._bulk if lane is Lane.BULK else self._control

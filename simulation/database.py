@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from antiphon.broker_config.database import damaged, prepare, transact, translated
+from antiphon.broker_config.database import Translated, damaged, prepare, transact
 
 if TYPE_CHECKING:
     from antiphon.simulation.medium import Medium
@@ -65,7 +65,7 @@ class Base:
             if not content.startswith(MAGIC):
                 raise damaged(path, "file is not a database")
             self._connection = _connect()
-            with translated(path):
+            with Translated(path):
                 self._connection.deserialize(content[:18] + NO_LOG + content[20:])
                 prepare(self._connection)
 
@@ -119,7 +119,7 @@ class Handle:
         """See `Database.transaction`. A full disk shows at the end, where it does most harm."""
         self._check()
         base, medium = self._base, self._medium
-        with base.lock, translated(self._path):
+        with base.lock, Translated(self._path):
             if (medium.capacity is not None or base.limited) and not base.connection.in_transaction:
                 base.limit(base.pages + medium.left() // PAGE)
             with transact(base.connection) as cursor:
@@ -136,14 +136,14 @@ class Handle:
             RuntimeError: A transaction is open: ask its cursor, or wait.
         """
         self._check()
-        with self._base.lock, translated(self._path):
+        with self._base.lock, Translated(self._path):
             return self._idle().execute(sql, parameters).fetchall()
 
     @contextmanager
     def snapshot(self) -> Generator[sqlite3.Cursor]:
         """See `Database.snapshot`."""
         self._check()
-        with translated(self._path), closing(_connect()) as copy:
+        with Translated(self._path), closing(_connect()) as copy:
             with self._base.lock:
                 self._idle().backup(copy)
             yield copy.cursor()

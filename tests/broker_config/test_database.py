@@ -115,17 +115,17 @@ def test_error_of_the_file_system_below_sqlite_has_its_number(tmp_path: Path) ->
     ):
         failure = sqlite3.OperationalError("it broke")
         failure.sqlite_errorcode = code
-        with pytest.raises(OSError, match="it broke") as error, module.translated(tmp_path / "a.db"):
+        with pytest.raises(OSError, match="it broke") as error, module.Translated(tmp_path / "a.db"):
             raise failure
         assert (error.value.errno, error.value.filename) == (number, str(tmp_path / "a.db"))
     damage = sqlite3.DatabaseError("database disk image is malformed")
     damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX
     with (
         pytest.raises(StateError, match=r"a\.db is damaged \(database"),
-        module.translated(tmp_path / "a.db"),
+        module.Translated(tmp_path / "a.db"),
     ):
         raise damage
-    with pytest.raises(StateError, match=r"a\.db is damaged \(what"), module.translated(tmp_path / "a.db"):
+    with pytest.raises(StateError, match=r"a\.db is damaged \(what"), module.Translated(tmp_path / "a.db"):
         b"malformed \xb1".decode()
 
 
