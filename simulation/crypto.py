@@ -60,7 +60,7 @@ class _Cheap:
     @staticmethod
     def crypto_scalarmult(n: bytes, p: bytes) -> bytes:
         """Return what both parties derive from one's secret and the other's public key."""
-        if bytes((*p[:-1], p[-1] & 127)) in _LOW_ORDER:
+        if p in _LOW_ORDER or (p[-1] > 127 and p[:-1] + bytes([p[-1] & 127]) in _LOW_ORDER):
             raise exceptions.RuntimeError("a point of low order")
         own = blake2b(n, digest_size=PUBLIC, person=b"cheap-public").digest()
         both = own + p if own < p else p + own
@@ -122,9 +122,9 @@ def _signature(message: bytes, public: bytes) -> bytes:
 
 def _tag(message: bytes, aad: bytes, nonce: bytes, key: bytes) -> bytes:
     # The lengths keep a byte from moving between the parts.
-    state = blake2b(b"%d %d " % (len(aad), len(nonce)), digest_size=TAG, key=key, person=b"cheap-tag")
-    state.update(aad)
-    state.update(nonce)
+    state = blake2b(
+        b"%d %d %b%b" % (len(aad), len(nonce), aad, nonce), digest_size=TAG, key=key, person=b"cheap-tag"
+    )
     state.update(message)
     return state.digest()
 

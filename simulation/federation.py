@@ -26,7 +26,7 @@ from antiphon.codecs.sealing import SecretKey, SigningKey
 from antiphon.coordinator.keys import Identity
 from antiphon.coordinator.service import Coordinator, Summary
 from antiphon.coordinator.settings import CoordinatorSettings
-from antiphon.simulation.clock import run, virtual_environment
+from antiphon.simulation.clock import TURN, run, virtual_environment
 from antiphon.simulation.disk import MemoryDisk
 from antiphon.simulation.memory_broker import MemoryBroker
 
@@ -233,10 +233,11 @@ class _Timed:
         return self.trainer.train_model(context)
 
     def slow(self, environment: Environment) -> Environment:
-        """The environment, in which training takes its time."""
+        """The environment, in which training takes its time and everything else none."""
 
         async def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
-            result = await environment.run(function, *arguments)
+            await TURN
+            result = function(*arguments)
             if self._trained:
                 self._trained = False
                 await self._pass_time()

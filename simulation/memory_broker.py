@@ -8,14 +8,15 @@ What it does not do: persistent sessions, redelivery, QoS 2.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import replace
+from functools import partial
 
 from antiphon.broker_config.access import matches
 from antiphon.broker_config.connection import LARGEST_PACKET, PUBLISH_OVERHEAD, Limits, Message, Will
 from antiphon.broker_config.reconnect import TAKEN_OVER
-from antiphon.simulation.faults import NONE, WELL, Dice, Faults
+from antiphon.simulation.faults import NONE, Dice, Faults
 from antiphon.simulation.matching import is_wildcard, valid_filter
 from antiphon.simulation.memory_connection import MemoryConnection
 from antiphon.simulation.pipe import Line, Pipe, Timetable
@@ -205,7 +206,7 @@ class MemoryBroker:
         else:
             topics = [topic_filter] if topic_filter in self.retained else []
         for topic in topics:
-            self._send(session, Message(topic, self.retained[topic], retain=True))
+            self._send([session], Message(topic, self.retained[topic], retain=True))
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         """A client unsubscribes."""
@@ -234,18 +235,23 @@ class MemoryBroker:
         elif message.retain:
             self.retained.pop(message.topic, None)
         live = replace(message, retain=False) if message.retain else message
-        for session in self._subscriptions.takers(message.topic):
-            self._send(session, live)
+        self._send(self._subscriptions.takers(message.topic), live)
 
-    def _send(self, session: Session, message: Message) -> None:
-        size = len(message.topic) + len(message.payload) + PUBLISH_OVERHEAD
-        self.sent[session.client_id] = self.sent.get(session.client_id, 0) + size
-        fate = self._dice_of(session.client_id).fate(self.faults) if self.faults.any else WELL
-        for held in fate.copies:
-            if held:
-                session.down.hold(held, size, lambda: session.client.receive(message))
-            else:
-                session.down.send(size, lambda: session.client.receive(message), delay=fate.delay)
+    def _send(self, sessions: Iterable[Session], message: Message) -> None:
+        size, faulty = len(message.topic) + len(message.payload) + PUBLISH_OVERHEAD, self.faults.any
+        sent = self.sent
+        for session in sessions:
+            id, arrive = session.client_id, partial(session.client.receive, message)
+            sent[id] = sent.get(id, 0) + size
+            if not faulty:
+                session.down.send(size, arrive)
+                continue
+            fate = self._dice_of(id).fate(self.faults)
+            for held in fate.copies:
+                if held:
+                    session.down.hold(held, size, arrive)
+                else:
+                    session.down.send(size, arrive, delay=fate.delay)
 
     def _break(self, client_id: str, code: int | None) -> None:
         session = self.sessions.get(client_id)

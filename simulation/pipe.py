@@ -78,11 +78,17 @@ class Pipe:
         """Call ``arrive`` when ``size`` bytes are through, ``delay`` seconds later than the line needs."""
         if self._closed:
             return
-        line, now = self._line, asyncio.get_running_loop().time()
-        taken = size / line.bandwidth if line.bandwidth else 0.0
-        self._free_at = max(self._free_at, now) + taken
-        self._last = max(self._last, self._free_at + line.latency + delay)
-        self._items.append((self._last, arrive))
+        line, free, now = self._line, self._free_at, asyncio.get_running_loop().time()
+        if free < now:
+            free = now
+        if line.bandwidth:
+            free += size / line.bandwidth
+        self._free_at = free
+        due = free + line.latency + delay
+        if due < self._last:
+            due = self._last
+        self._last = due
+        self._items.append((due, arrive))
         if self._next is None:
             self._arm()
 
@@ -129,7 +135,8 @@ class Pipe:
                 items.popleft()[1]()
         finally:
             self._next = None
-            self._arm()
+            if items:
+                self._arm()
 
     def _arm(self) -> None:
         if self._next is None and self._items and not self._paused:
