@@ -136,11 +136,20 @@ def _child(seeds: list[int]) -> None:
 
 
 def seeds_of(text: str) -> list[int]:
-    """Read ``0-299`` or ``1,5,7``."""
+    """Read ``0-299`` or ``1,5,7``.
+
+    Raises:
+        ArgumentTypeError: It is neither, or names no seed.
+    """
     found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        found.extend(range(int(first), int(last if dash else first) + 1))
+    try:
+        for part in text.split(","):
+            first, dash, last = part.partition("-")
+            found.extend(range(int(first), int(last if dash else first) + 1))
+    except ValueError:
+        found = []
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seeds: say some such as 0-299 or 1,5,7")
     return found
 
 

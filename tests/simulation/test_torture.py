@@ -243,3 +243,12 @@ def test_one_seed_tells_all_about_itself() -> None:
     done = entry("--seed", "3")
     assert done.returncode == 0
     assert torture.read(done.stdout)["seed"] == 3
+
+
+@pytest.mark.parametrize("text", ["abc", "", "3-1", "1,", "-4"])
+def test_seeds_that_cannot_be_read_are_refused_with_an_example(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([f"--seeds={text}"])
+    assert "say some such as 0-299" in capsys.readouterr().err
