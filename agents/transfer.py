@@ -37,8 +37,7 @@ class Transfer:
     entry: Entry
     schema: Schema
     key: SymmetricKey
-    header: Header
-    one_time: bytes
+    header: Header  # of its offers
     cuts: tuple[Cut, ...]
     inline: tuple[bytes, ...]
     sizes: tuple[int, ...]
@@ -57,14 +56,11 @@ class Transfer:
     @property
     def offer_size(self) -> int:
         """Bytes of the offer, at most: a repeated one has a send number."""
-        return frames.sealed_size(self._offer_header(), len(self._offer(MOST_SEND)))
+        return frames.sealed_size(self.header, len(self._offer(MOST_SEND)))
 
     def offer(self, send: int) -> bytes:
         """Return the sealed offer; ``send`` is 0, or the send number of a repetition."""
-        return frames.seal_frame(self._offer_header(), self.key, self._offer(send))
-
-    def _offer_header(self) -> Header:
-        return replace(self.header, kind=Kind.OFFER, one_time=self.one_time)
+        return frames.seal_frame(self.header, self.key, self._offer(send))
 
     def _offer(self, send: int) -> bytes:
         head = self.entry.head
@@ -98,7 +94,8 @@ class Transfer:
         """
         vector, exact = self.entry.content()
         payload = chunks.cut(self.schema, self.entry.head.encoding, vector, exact, self.cuts[index])
-        header = replace(self.header, kind=Kind.UPDATE_CHUNK, index=index, total=len(self.cuts))
+        total = len(self.cuts)
+        header = replace(self.header, kind=Kind.UPDATE_CHUNK, index=index, total=total, one_time=b"")
         return frames.seal_frame(header, self.key, messages.pack([send, payload]))
 
     def _encoded_sizes(self) -> list[int]:
@@ -116,7 +113,7 @@ def begin(
 
     Args:
         entry: The update.
-        header: From this agent, with the id of a new transfer; kind and epoch are filled in.
+        header: Of an offer from this agent, with the id of a new transfer; the keys are filled in.
         announcement: Names the epoch key and the limits.
         largest: Bytes of the largest frame that the broker takes.
         derive: (transfer id, one-time key, epoch public key) -> the transfer's key.
@@ -157,9 +154,10 @@ def _chunked(
     head = entry.head
     cuts = chunks.plan(own, head.encoding, record.frame_limit)
     key = derive(record.transfer, record.secret, record.epoch)
-    named = replace(header, transfer=record.transfer, key_id=sealing.epoch_id(record.epoch))
+    key_id, one_time = sealing.epoch_id(record.epoch), record.secret.public
+    named = replace(header, transfer=record.transfer, key_id=key_id, one_time=one_time)
     sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
-    return Transfer(entry, own, key, named, record.secret.public, cuts, (), sizes, head.metrics, record)
+    return Transfer(entry, own, key, named, cuts, (), sizes, head.metrics, record)
 
 
 def _fitting(transfer: Transfer, most: int) -> Transfer:
