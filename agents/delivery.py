@@ -45,6 +45,7 @@ class Delivery:
         self._line, self._outbox, self._announcements = line, outbox, announcements
         self._flight: Flight | None = None
         self._transfer: Transfer | None = None
+        self._opening = b""  # the frame of its first offer
         self._anew = False
         self._tries = 0
         self._under_way = 0
@@ -127,14 +128,18 @@ class Delivery:
         """Work on one transfer until the coordinator has the update, or another transfer is needed."""
         line = self._line
         header = line.header(Kind.OFFER, entry.head.run, line.environment.token(16))
-        transfer = await line.environment.run(
-            transfers.begin, entry, header, announcement, line.largest_frame, line.transfer_key
-        )
+        largest = line.largest_frame
+
+        def begin() -> tuple[Transfer, bytes]:
+            transfer = transfers.begin(entry, header, announcement, largest, line.transfer_key)
+            return transfer, transfer.offer(0)  # in the same job: it is sent at once
+
+        transfer, opening = await line.environment.run(begin)
         used = await self._remember(transfer) if transfer.sizes else 0
         if used < 0:
             return
         flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now, used)
-        self._transfer, self._flight, self._anew = transfer, flight, False
+        self._transfer, self._flight, self._opening, self._anew = transfer, flight, opening, False
         line.bell.ring(REPORT)
         try:
             async with asyncio.TaskGroup() as group:
@@ -145,6 +150,7 @@ class Delivery:
                     await self._step(transfer, flight, group)
         finally:
             self._transfer = self._flight = None
+            self._opening = b""
         if self._anew and entry.state == "pending":
             entry.record = None
             await self._back_off()
@@ -201,7 +207,7 @@ class Delivery:
                 group.create_task(self._send_chunk(frame, flight), name=f"chunk {index}")
             case OfferNow(send):
                 transfer.entry.shown |= bool(transfer.inline)
-                frame = await line.environment.run(transfer.offer, send)
+                frame = await line.environment.run(transfer.offer, send) if send else self._opening
                 await self._send("offer", frame)
             case ProbeNow(send):
                 await self._probe(transfer, send)
