@@ -100,6 +100,7 @@ class Delivery:
             self._anew = True
         else:
             flight.ended(self._line.now)
+            return  # whoever takes the outcome in rings once the update's state has changed
         self._line.bell.ring(FLIGHT)
 
     def hurry(self) -> None:
