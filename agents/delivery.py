@@ -144,7 +144,7 @@ class Delivery:
         line.bell.ring(REPORT)
         try:
             async with asyncio.TaskGroup() as group:
-                while True:
+                while entry.state == "pending":
                     await self._announcements.glance()
                     if not self._goes_on(transfer):
                         break
