@@ -50,6 +50,7 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self.connection, self.environment = connection, environment
         self.topics = Topics(identity.prefix)
+        self._updates = self.topics.updates(identity.id)
         self.incarnation = environment.token(16)
         self.bell = Bell()
         self.trip = RoundTrip(settings.timers.rto, settings.timers.silence)
@@ -92,8 +93,7 @@ class Line:
     @property
     def largest_frame(self) -> int:
         """Bytes of the largest frame that fits a packet of the broker."""
-        topic = len(self.topics.updates(self.identity.id).encode())
-        return self.connection.maximum_packet - PUBLISH_OVERHEAD - topic
+        return self.connection.maximum_packet - PUBLISH_OVERHEAD - len(self._updates.encode())
 
     def header(self, kind: Kind, run: bytes, transfer: bytes = frames.NO_ID) -> Header:
         """Return the header of a frame from this agent, without the fields of chunked kinds."""
@@ -108,7 +108,7 @@ class Line:
         """
         if not self.ready:
             raise NotConnected("there is no session with the broker")
-        await self.connection.publish(self.topics.updates(self.identity.id), frame, lane=lane)
+        await self.connection.publish(self._updates, frame, lane=lane)
         self.bytes_sent += len(frame)
 
     async def note(self, note: Note, *, run: bytes | None = None) -> None:
