@@ -27,20 +27,26 @@ class Blob:
 
     Args:
         disk: Where.
-        path: The file, if it becomes one.
+        folder: Where on it.
+        name: The file's, if it becomes one.
         size: How many bytes will come.
     """
 
-    def __init__(self, disk: Disk, path: Path, size: int) -> None:
+    def __init__(self, disk: Disk, folder: Path, name: str, size: int) -> None:
         """Nothing is written yet."""
-        self._disk, self.path = disk, path
+        self._disk, self._folder, self._name = disk, folder, name
         self._parts: list[bytes] | None = [] if size < SMALL else None
         self._at = 0
 
     @property
+    def path(self) -> Path:
+        """The file, if it is one."""
+        return self._folder / self._name
+
+    @property
     def file(self) -> str:
         """The file's name, or "" if the row has it."""
-        return self.path.name if self._parts is None else ""
+        return self._name if self._parts is None else ""
 
     @property
     def content(self) -> bytes | None:
@@ -157,7 +163,7 @@ class Storage:
 
     def blob(self, ordinal: int, kind: str, size: int) -> Blob:
         """Return a blob to be written."""
-        return Blob(self.disk, self.folder / f"{ordinal:012d}{kind}", size)
+        return Blob(self.disk, self.folder, f"{ordinal:012d}{kind}", size)
 
     def read(self, ordinal: int, file: str) -> memoryview:
         """Return the payload of an update; nothing if it has none.

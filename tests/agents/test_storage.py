@@ -104,7 +104,7 @@ def test_what_the_system_says_is_told_without_the_file() -> None:
 
 
 def test_few_bytes_go_into_the_row(tmp_path: Path) -> None:
-    blob = Blob(RealDisk(), tmp_path / "x", SMALL - 1)
+    blob = Blob(RealDisk(), tmp_path, "x", SMALL - 1)
     blob.write(b"ab")
     blob.write(memoryview(b"cd"))
     sync(RealDisk(), blob, None)
@@ -114,7 +114,7 @@ def test_few_bytes_go_into_the_row(tmp_path: Path) -> None:
 
 
 def test_many_bytes_go_into_a_file(tmp_path: Path) -> None:
-    blob = Blob(RealDisk(), tmp_path / "x", SMALL)
+    blob = Blob(RealDisk(), tmp_path, "x", SMALL)
     blob.write(b"ab")
     blob.write(memoryview(b"cd"))
     assert (blob.file, blob.content) == ("x", None)
@@ -128,7 +128,7 @@ def test_only_what_is_synced_survives_a_power_cut() -> None:
     for seed in range(20):
         disk, folder = MemoryDisk(seed), Path("/outbox")
         disk.make(folder)
-        first, second = Blob(disk, folder / "1", SMALL), Blob(disk, folder / "2", SMALL)
+        first, second = Blob(disk, folder, "1", SMALL), Blob(disk, folder, "2", SMALL)
         first.write(b"first")
         second.write(b"second")
         sync(disk, first)
@@ -139,7 +139,7 @@ def test_only_what_is_synced_survives_a_power_cut() -> None:
 
 
 def test_a_file_that_cannot_be_removed_stays(tmp_path: Path) -> None:
-    blob = Blob(RealDisk(), tmp_path / "x", SMALL)
+    blob = Blob(RealDisk(), tmp_path, "x", SMALL)
     (tmp_path / "x").mkdir()  # no file can be removed there
     blob.drop()
     assert (tmp_path / "x").exists()
