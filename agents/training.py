@@ -90,6 +90,7 @@ def initial(trainer: Trainer) -> tuple[Schema, NDArray[Any], bytes]:
     """
     own = own_schema(trainer)
     vector, exact = _pack(own, trainer)
+    _check_finite(vector)
     return own, vector, exact
 
 
@@ -103,9 +104,9 @@ def train(trainer: Trainer, model: Model, context: TrainingContext) -> Trained:
     result = _checked(call("train_model", trainer.train_model, context))
     metrics.update(_numbers("train_model", result.metrics))
     delta, exact = _pack(model.schema, trainer)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         np.subtract(delta, model.vector, out=delta)
-    _check_finite(delta)  # both were finite, but their difference may have overflown
+    _check_finite(delta)  # it shows whatever was not finite before, and two finite numbers may overflow
     return Trained(delta, exact, result, metrics)
 
 
@@ -148,7 +149,6 @@ def _pack(own: Schema, trainer: Trainer) -> tuple[NDArray[Any], bytes]:
         raise TrainerError(f"get_model_params() returned another model than before: {error}") from None
     except (AttributeError, TypeError, ValueError) as error:
         raise TrainerError(f"get_model_params() must return named arrays: {error}") from None
-    _check_finite(vector)
     return vector, exact
 
 

@@ -87,6 +87,18 @@ def test_a_difference_that_overflows_is_not_finite() -> None:
         training.train(trainer, received(model(value=-largest)), CONTEXT)
 
 
+def test_an_infinity_that_the_base_has_too_is_not_taken_for_no_change() -> None:
+    trainer = Adder(model())
+    trainer.spoil = _set("w", np.full(3, np.inf, np.float32))
+    with pytest.raises(TrainerError, match="infinity"):
+        training.train(trainer, received(model(value=np.inf)), CONTEXT)
+
+
+def test_a_first_model_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(TrainerError, match="NaN"):
+        training.initial(Adder(model(value=np.nan)))
+
+
 @pytest.mark.parametrize(
     ("result", "said"),
     [
