@@ -31,11 +31,17 @@ class Bell:
     def __init__(self) -> None:
         """Silent."""
         self._waiting: dict[asyncio.Future[bool], int] = {}
+        self._wanted = 0  # at least the topics that somebody waits for: most rings find nobody
 
     def ring(self, topics: int = EVERYTHING) -> None:
         """Wake everybody who waits now for one of ``topics`` (a sum of this module's constants)."""
+        if not topics & self._wanted:
+            return
+        self._wanted = 0
         for waiter, wanted in self._waiting.items():
-            if wanted & topics and not waiter.done():
+            if not wanted & topics:
+                self._wanted |= wanted
+            elif not waiter.done():
                 waiter.set_result(True)
 
     async def wait(self, seconds: float | None = None, topics: int = EVERYTHING) -> bool:
@@ -46,6 +52,7 @@ class Bell:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiting[waiter] = topics
+        self._wanted |= topics
         timer = None if seconds is None else loop.call_later(seconds, _end, waiter)
         try:
             return await waiter
