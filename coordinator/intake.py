@@ -183,7 +183,7 @@ class Intake:
             # It may be of this very update, which would be complete twice.
             await self._desk.transfers.forget(peer.id)
             self._desk.hold(offer.base_number)
-            await self._finish(upload.inline(data))
+            await self._finish(upload.inline(data, offer.inline))
         else:
             await self._desk.transfers.open(peer, upload)
 

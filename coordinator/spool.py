@@ -2,14 +2,14 @@
 
 A spool file is a row of records, ``[4 bytes, big-endian: length][sealed frame]``, in the order of arrival. It
 describes itself: what of it survived a crash is found by reading it (`scan`). An update that came inside its
-offer has no file, its frame is kept with it.
+offer has no file: it is small, and what it holds is kept with it.
 Guaranteed: memory for one frame at a time, whatever the update's size. Everything here is disk or CPU work
     and belongs off the event loop. Not done here: deciding what may be written (see
     `antiphon.coordinator.intake`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from antiphon.broker_config.disk import Disk
@@ -47,7 +47,9 @@ class Update:
         inline: Whether it is.
         frame_limit: Bytes that a frame may have.
         key: Opens every frame of it.
-        frame: The sealed offer if the content is inside it; it lies in the ledger. Otherwise empty.
+        frame: The sealed offer if the content is inside it, until the ledger has it or as the ledger gave it
+            back. Otherwise empty.
+        payloads: What was inside it, if this process opened it; else `Reader` does.
     """
 
     agent: str
@@ -61,6 +63,7 @@ class Update:
     frame_limit: int
     key: SymmetricKey = field(repr=False)
     frame: bytes = field(default=b"", repr=False)
+    payloads: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def chunks(self) -> int:
@@ -71,6 +74,10 @@ class Update:
     def spooled(self) -> int:
         """Bytes on disk."""
         return sum(place.size for place in self.places)
+
+    def received(self) -> "Update":
+        """Return it as it waits to be merged: not both sealed, which the ledger has now, and opened."""
+        return replace(self, frame=b"") if self.payloads else self
 
 
 def read_chunk_frame(frame: frames.Frame, key: SymmetricKey) -> tuple[int, bytes]:
@@ -165,14 +172,14 @@ class Reader:
     """
 
     def __init__(self, update: Update, disk: Disk) -> None:
-        """Open the offer of an inline update; of another nothing is opened yet.
+        """Open the offer of an inline update unless that was done; of another nothing is opened yet.
 
         Raises:
             PeerError: An inline update does not hold what an offer must.
         """
         self._update, self._disk = update, disk
-        self._inline: list[bytes] = []
-        if update.inline:
+        self._inline: Sequence[bytes] = update.payloads
+        if update.inline and not update.payloads:
             plain = frames.open_frame(frames.read(update.frame, update.frame_limit), update.key)
             self._inline = messages.decode(plain, Offer, update.frame_limit).inline
 

@@ -87,9 +87,8 @@ def _received(parts: Parts, update: Update, checked: Checked, now: float) -> Non
     """The update is durable: it counts, and its agent may hear of it."""
     offer, peer = update.offer, parts.roster.peers.get(update.agent)
     parts.intake.concluded(update)
-    accepted = Accepted(
-        update, checked, Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
-    )
+    arrival = Arrival(update.agent, offer.base_number, offer.examples, now, checked.sumsq)
+    accepted = Accepted(update.received(), checked, arrival)
     parts.flushing.admit(update.agent, now)
     parts.buffer.add(accepted)
     parts.remembered.accepted(update.agent, offer, checked.sumsq)

@@ -5,6 +5,7 @@ a crash is found by reading that file (`restore`). The frames are opened and ans
 `antiphon.coordinator.intake`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,11 +83,13 @@ class Upload:
             raise ValueError("the upload is not complete")
         return self._update(places)
 
-    def inline(self, frame: bytes) -> Update:
-        """Return the update whose content is in its offer's frame."""
-        return self._update((Place(0, len(frame)),), frame)
+    def inline(self, frame: bytes, payloads: Sequence[bytes]) -> Update:
+        """Return the update whose content is in its offer's frame, and was opened with that."""
+        return self._update((Place(0, len(frame)),), frame, tuple(payloads))
 
-    def _update(self, places: tuple[Place, ...], frame: bytes = b"") -> Update:
+    def _update(
+        self, places: tuple[Place, ...], frame: bytes = b"", payloads: tuple[bytes, ...] = ()
+    ) -> Update:
         return Update(
             agent=self.agent,
             id=self.id,
@@ -99,6 +102,7 @@ class Upload:
             frame_limit=self.frame_limit,
             key=self.key,
             frame=frame,
+            payloads=payloads,
         )
 
     def word(self, granted: bool, window: int) -> Receipt:

@@ -70,7 +70,7 @@ def offer(sequence: int = 3) -> Offer:
 
 def update(sequence: int = 3) -> Update:
     upload = begin("a", b"t" * 16, offer(sequence), SCHEMA, LIMITLESS, KEY, LIMIT, 0.0)
-    return upload.inline(b"frame")
+    return upload.inline(b"frame", [b"payload"])
 
 
 LIMITLESS = cast("Any", None)

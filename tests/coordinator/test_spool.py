@@ -104,6 +104,11 @@ def test_inline_update_is_read_without_a_file(tmp_path: Path) -> None:
     reader = Reader(inside, DISK)
     assert [reader.payload(n) for n in range(made.chunks)] == payloads
     assert inside.spooled == len(sealed)
+    opened = replace(inside, payloads=tuple(payloads)).received()
+    reader = Reader(opened, DISK)
+    assert [reader.payload(n) for n in range(made.chunks)] == payloads
+    assert (opened.spooled, opened.frame) == (len(sealed), b"")
+    assert inside.received() is inside
     with pytest.raises(PeerError):
         Reader(replace(inside, frame=sealed[:-1] + b"?"), DISK)
 
