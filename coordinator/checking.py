@@ -5,6 +5,7 @@ and the sums of squares that norms are made of. CPU work: off the event loop. No
 (see `antiphon.coordinator.admission`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,17 @@ def check(update: Update, norm: float, disk: Disk) -> Checked:
         raise Rejected("too-large", str(error)) from None
     except PeerError as error:
         raise Rejected("malformed", str(error)) from None
+
+
+def check_each(updates: Sequence[tuple[Update, float]], disk: Disk) -> list[Checked | Rejected | OSError]:
+    """As `check` of each update with its norm: what it returned or raised, in order."""
+    found: list[Checked | Rejected | OSError] = []
+    for update, norm in updates:
+        try:
+            found.append(check(update, norm, disk))
+        except (Rejected, OSError) as error:
+            found.append(error)
+    return found
 
 
 def open_chunk(reader: Reader, index: int, schema: Schema, limit: int) -> tuple[Chunk, bytes]:

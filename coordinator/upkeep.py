@@ -4,7 +4,7 @@ Each coroutine here is a task of the service and ends only when it is cancelled.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from antiphon.codecs.errors import ConfigError, Rejected, TransportError
 from antiphon.codecs.messages import NO_DIGEST
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.buffer import Accepted
-from antiphon.coordinator.checking import Checked, check
+from antiphon.coordinator.checking import Checked, check_each
 from antiphon.coordinator.ending import mean_metric
 from antiphon.coordinator.ledger.records import CloseUpload, DropEpoch, PutEpoch, Receive
 from antiphon.coordinator.parts import Parts, public_metrics
@@ -28,26 +28,45 @@ ROSTER_EVERY = 2.0
 SWEEP_EVERY = 5.0
 """Seconds between two looks at idle uploads, old keys and silent agents."""
 
+TOGETHER = 64
+"""Small updates of one check: some milliseconds, after which their agents hear of them."""
+
 REVOKED = ("revoked", "the agent's admission was taken back")
 RUN_OVER = ("run-over", "the run has ended")
 TOO_LATE = ("unknown-base", "another first version came before this one")
 
 
 async def check_updates(parts: Parts) -> None:
-    """Take complete updates one by one: check, write down, hand to the buffer."""
+    """Take complete updates: check, write down, hand to the buffer.
+
+    Small ones that are there together are checked in one job, and so become durable in one commit.
+    """
+    queue = parts.intake.complete
     while True:
         await parts.commits.room()
-        update = await parts.intake.complete.get()
-        try:
-            # Before the first version there is nothing to compare with: the whole model is the update.
-            norm = float("inf") if update.offer.base == NO_DIGEST else parts.remembered.norms.bound()
-            checked = await parts.environment.run(check, update, norm, parts.environment.disk)
-        except Rejected as error:
-            _reject(parts, update, error)
-        except OSError as error:
-            _postpone(parts, update, error)
-        else:
-            _accept(parts, update, checked)
+        batch = [await queue.get()]
+        while batch[-1].inline and len(batch) < TOGETHER and not queue.empty():
+            batch.append(queue.get_nowait())
+        large = [] if batch[-1].inline else [batch.pop()]  # who sent little does not wait for its check
+        for together in (batch, large):
+            if together:
+                await _check(parts, together)
+
+
+async def _check(parts: Parts, batch: Sequence[Update]) -> None:
+    bound = parts.remembered.norms.bound()
+    # Before the first version there is nothing to compare with: the whole model is the update.
+    norms = [float("inf") if update.offer.base == NO_DIGEST else bound for update in batch]
+    pairs = list(zip(batch, norms, strict=True))
+    found = await parts.environment.run(check_each, pairs, parts.environment.disk)
+    for update, result in zip(batch, found, strict=True):
+        match result:
+            case Rejected():
+                _reject(parts, update, result)
+            case OSError():
+                _postpone(parts, update, result)
+            case _:
+                _accept(parts, update, result)
 
 
 def _accept(parts: Parts, update: Update, checked: Checked) -> None:

@@ -9,7 +9,7 @@ import pytest
 from antiphon.codecs import messages
 from antiphon.codecs.errors import Rejected
 from antiphon.codecs.schema import infer
-from antiphon.coordinator.checking import check
+from antiphon.coordinator.checking import Checked, check, check_each
 from tests.coordinator.made import DISK, update
 
 SCHEMA = infer({"w": np.zeros(5000, np.float32), "n": np.zeros(300, np.int64)})
@@ -85,6 +85,20 @@ def test_spool_file_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
     made.path.write_bytes(bytes(data))
     with pytest.raises(Rejected, match="malformed"):
         check(made, ANY, DISK)
+
+
+def test_each_of_several_has_an_answer_of_its_own(tmp_path: Path) -> None:
+    good = [update(tmp_path, SCHEMA, np.ones(5000, np.float32), EXACT, agent=name) for name in "abc"]
+    wrong = update(tmp_path, SCHEMA, np.full(5000, np.nan, np.float32), EXACT, agent="d")
+    good[1].path.unlink()
+    first, lost, last, refused = check_each(
+        [(good[0], ANY), (good[1], ANY), (good[2], 70.0), (wrong, ANY)], DISK
+    )
+    assert isinstance(first, Checked)
+    assert isinstance(lost, OSError)
+    assert isinstance(last, Rejected)
+    assert isinstance(refused, Rejected)
+    assert (first.sumsq, last.reason, refused.reason) == (5000, "norm", "not-finite")
 
 
 def test_model_of_exact_tensors_alone_has_no_norm(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def test_updates_that_wait_for_their_check_after_a_restart_are_not_begun_anew() 
                 await send(peer, sent, *range(sent.offer.chunks))
             await asyncio.sleep(5.0)
             house.crash()
-            house.slow = {"check": 10.0}
+            house.slow = {"check_each": 10.0}
             term = made[0][0].announcement.term
             house.start()
             for peer, sent in made:

@@ -1,15 +1,20 @@
 """From complete to received: nothing is said before it is written down, whatever happens meanwhile."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from antiphon.broker_config.disk import Disk
+from antiphon.codecs.errors import Rejected
 from antiphon.codecs.messages import Asked
 from antiphon.codecs.schema import infer
-from antiphon.coordinator import upkeep
+from antiphon.coordinator import checking, upkeep
+from antiphon.coordinator.checking import Checked
 from antiphon.coordinator.settings import End, Limits
+from antiphon.coordinator.spool import Update
 from antiphon.simulation.clock import run
 from tests.coordinator.house import SMALL, settings
 from tests.coordinator.peer import Peer, Pulled, Sent
@@ -115,7 +120,7 @@ def test_agent_revoked_while_its_update_is_written_down_is_rejected() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("late", ["check", "commit"])
+@pytest.mark.parametrize("late", ["check_each", "commit"])
 def test_first_version_that_comes_through_after_another_is_never_merged_into_it(late: str) -> None:
     async def main() -> None:
         house = stage()
@@ -142,7 +147,7 @@ def test_update_of_an_agent_that_was_revoked_while_it_was_checked_is_rejected() 
         async with staged(stage()) as house:
             peer = await house.join("a")
             await peer.pull()
-            house.slow["check"] = 10.0
+            house.slow["check_each"] = 10.0
             await offer(peer)
             await asyncio.sleep(1.0)
             del house.roster["a"]
@@ -169,7 +174,7 @@ def test_update_that_is_written_down_while_the_run_ends_still_counts() -> None:
 
 
 def test_update_that_the_disk_cannot_give_back_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = upkeep.check
+    right = checking.check
 
     def broken(*arguments: Any) -> Any:
         raise OSError(5, "Input/output error")
@@ -180,14 +185,14 @@ def test_update_that_the_disk_cannot_give_back_is_asked_for_anew(monkeypatch: py
             peer = await house.join("a")
             _, sent = await offered(peer)
             await peer.until_told("granted")
-            monkeypatch.setattr(upkeep, "check", broken)
+            monkeypatch.setattr(checking, "check", broken)
             for index in range(sent.offer.chunks):
                 await peer.chunk(sent, index)
             assert (await peer.until_told("wait")).after > 0
             assert house.named("disk")[0]["reason"] == "disk"
             await asyncio.sleep(5.0)
             assert house.spooled() == []
-            monkeypatch.setattr(upkeep, "check", right)
+            monkeypatch.setattr(checking, "check", right)
             before = len(peer.receipts)
             await peer.say(sent.frame)
             word = await peer.until_told("granted", after=before)
@@ -218,6 +223,37 @@ def test_flood_of_offers_and_starts_leaves_few_events() -> None:
             # Each of them has its answer all the same.
             assert len({word.incarnation for word in told(flood, "rejected")}) == 300
 
+    run(main)
+
+
+def test_small_updates_are_checked_together_and_none_with_a_large_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs: list[str] = []
+    right = upkeep.check_each
+
+    def check_each(updates: Sequence[tuple[Update, float]], disk: Disk) -> list[Checked | Rejected | OSError]:
+        jobs.append("".join(update.agent for update, _ in updates))
+        return right(updates, disk)
+
+    async def main() -> None:
+        async with staged(stage(aggregation={"k": 8})) as house:
+            peers = {name: await house.join(name) for name in "abcdefgh"}
+            large = peers["e"]
+            sent = await large.offer(*large.make(await large.pull(), ONES, inline=False))
+            await large.until_told("granted")
+            house.slow["check_each"] = 10.0
+            for peer in peers.values():
+                if peer is large:
+                    await large.chunk(sent, 0)
+                else:
+                    await offer(peer)
+                await asyncio.sleep(0.1)
+            for peer in peers.values():
+                await peer.until_told("applied")
+            assert sorted(jobs) == ["a", "b", "cd", "e", "fgh"]  # there are two checkers
+
+    monkeypatch.setattr(upkeep, "check_each", check_each)
     run(main)
 
 
