@@ -5,7 +5,7 @@ with a version and read back. Times are seconds of one clock of the caller's tha
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 import numpy as np
@@ -130,13 +130,14 @@ def admitted(rule: Rule, state: RuleState, agent: str, now: float) -> RuleState:
     if bound < oldest:
         here = tuple(presence for presence in here if presence.last >= oldest)
         bound = min((presence.last for presence in here), default=admissions)
-    return replace(
-        state,
+    return RuleState(
         admissions=admissions,
         presences=_seen(here, agent, admissions),
         recent_agents=recent,
         recent_gaps=gaps,
         admitted_at=now,
+        flushes=state.flushes,
+        flushed_at=state.flushed_at,
         nobody_before=bound,
     )
 
@@ -148,8 +149,9 @@ def _seen(here: tuple[Presence, ...], agent: str, now: int) -> tuple[Presence, .
     if mine is None or mine.agent != agent:
         return (*here[:at], Presence(agent, updates=1, turns=1.0, last=now), *here[at:])
     turns = mine.turns + (now - mine.last) / len(here)
-    newer = Presence(agent, updates=mine.updates + 1, turns=turns, last=now)
-    return (*here[:at], newer, *here[at + 1 :])
+    changed = list(here)
+    changed[at] = Presence(agent, updates=mine.updates + 1, turns=turns, last=now)
+    return tuple(changed)
 
 
 _NAME = attrgetter("agent")
