@@ -63,7 +63,8 @@ def check(update: Update, norm: float, disk: Disk) -> Checked:
         OSError: The spool file cannot be read.
     """
     try:
-        return _pass(update, norm, disk)
+        with np.errstate(over="ignore"):  # a sum of squares that overflows is no norm: rejected below
+            return _pass(update, norm, disk)
     except Rejected:
         raise
     except LimitError as error:
@@ -120,8 +121,7 @@ def _pass(update: Update, norm: float, disk: Disk) -> Checked:
     chunks.covers(tiles, schema)
     if digest.digest() != offer.digest:
         raise Rejected("digest", "the content is not what the offer's root digest says")
-    with np.errstate(over="ignore"):
-        sumsq = float(np.add.accumulate(sums)[-1]) if sums.size else 0.0
+    sumsq = float(np.add.accumulate(sums)[-1]) if sums.size else 0.0
     if not np.isfinite(sumsq) or sumsq**0.5 > norm:
         raise Rejected("norm", f"the update's norm is {sumsq**0.5:.6g}, the bound is {norm:g}")
     return Checked(tuple(tiles), sums, sumsq)
@@ -132,11 +132,10 @@ def _sums(values: npt.NDArray[Any]) -> Sums:
     if not np.isfinite(values).all():
         raise Rejected("not-finite", "the update holds a NaN or an infinity")
     whole = values.size // BLOCK * BLOCK
-    with np.errstate(over="ignore"):
-        squares = np.square(values, dtype=np.float64)
-        if not whole:
-            return np.add.reduce(squares, keepdims=True)
-        sums = np.add.reduce(squares[:whole].reshape(-1, BLOCK), axis=1)
-        if whole == values.size:
-            return sums
-        return np.append(sums, np.add.reduce(squares[whole:]))
+    squares = np.square(values, dtype=np.float64)
+    if not whole:
+        return np.add.reduce(squares, keepdims=True)
+    sums = np.add.reduce(squares[:whole].reshape(-1, BLOCK), axis=1)
+    if whole == values.size:
+        return sums
+    return np.append(sums, np.add.reduce(squares[whole:]))
