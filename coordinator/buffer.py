@@ -4,15 +4,14 @@ At most one of an agent is in a buffer; its second waits for the next one. Also 
 staleness and influence, for bounds and for people.
 """
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from antiphon.coordinator.aggregation.decision import first_of_each
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.checking import Checked
+from antiphon.coordinator.ledger.records import Weighed
 from antiphon.coordinator.spool import Update
 
 REMEMBERED = 32
@@ -86,49 +85,41 @@ class Influence:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self._staleness: dict[str, deque[int]] = {}
-        self._weights: dict[str, float] = {}
+        self._agents: dict[str, Weighed] = {}
 
     def after(self, agents: Sequence[str], staleness: Sequence[int], weights: Sequence[float]) -> "Influence":
-        """Return what it will be with these updates of a version. This one is not to change any more."""
-        later = Influence()
-        later._staleness, later._weights = dict(self._staleness), dict(self._weights)
-        for agent in agents:  # the others' are shared: this one is never written to again
-            later._staleness[agent] = deque(self._staleness.get(agent, ()), maxlen=REMEMBERED)
+        """Return what it will be with these updates of a version. This one stays as it is."""
+        later = Influence.of(self._agents)
         for agent, tau, weight in zip(agents, staleness, weights, strict=True):
             later.merged(agent, tau, weight)
         return later
 
-    def plain(self) -> dict[str, list[Any]]:
-        """Return plain values to be stored with a version: [weight, staleness values] of each agent."""
-        return {
-            agent: [weight, list(self._staleness[agent])] for agent, weight in sorted(self._weights.items())
-        }
+    def plain(self) -> dict[str, Weighed]:
+        """Return plain values to be stored with a version."""
+        return self._agents.copy()
 
     @staticmethod
-    def of(plain: Mapping[str, Sequence[Any]]) -> "Influence":
+    def of(plain: Mapping[str, Weighed]) -> "Influence":
         """Read what `plain` returned."""
         found = Influence()
-        for agent, (weight, staleness) in sorted(plain.items()):
-            found._weights[agent] = float(weight)
-            found._staleness[agent] = deque(map(int, staleness), maxlen=REMEMBERED)
+        found._agents = dict(plain)
         return found
 
     def merged(self, agent: str, staleness: int, weight: float) -> None:
         """An update of the agent became part of a version."""
-        self._staleness.setdefault(agent, deque(maxlen=REMEMBERED)).append(staleness)
-        self._weights[agent] = self._weights.get(agent, 0.0) + weight
+        before, seen = self._agents.get(agent, (0.0, ()))
+        self._agents[agent] = (before + weight, (*seen, staleness)[-REMEMBERED:])
 
     def median_staleness(self, agent: str) -> float | None:
         """Of the agent's last updates, in versions; None before the first."""
-        seen = self._staleness.get(agent)
+        _, seen = self._agents.get(agent, (0.0, ()))
         return float(median(seen)) if seen else None
 
     def shares(self) -> dict[str, float]:
         """Each agent's part of all weights so far; they sum to 1 unless nothing weighed anything."""
-        total = sum(self._weights.values())
-        return {agent: (w / total if total > 0 else 0.0) for agent, w in sorted(self._weights.items())}
+        total = sum(weight for weight, _ in self._agents.values())
+        return {agent: (w / total if total > 0 else 0.0) for agent, (w, _) in sorted(self._agents.items())}
 
     def recent_staleness(self) -> list[int]:
         """The last values of every agent, in order of agents."""
-        return [value for _, seen in sorted(self._staleness.items()) for value in seen]
+        return [value for _, (_, seen) in sorted(self._agents.items()) for value in seen]

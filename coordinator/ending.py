@@ -4,16 +4,19 @@ Not done here: nobody is told (see `antiphon.coordinator.service`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from antiphon.coordinator.settings import End
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What an agent said with its latest accepted update: number of examples, and its metrics."""
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """What an agent said with its latest accepted update: number of examples, and its metrics.
+
+    Stored as it is with every version, of every agent.
+    """
 
     examples: int
     metrics: Mapping[str, float]
@@ -32,16 +35,6 @@ class Course:
     number: int
     since: float
     reports: Mapping[str, Report] = field(default_factory=dict[str, Report])
-
-
-def plain_reports(reports: Mapping[str, Report]) -> dict[str, list[Any]]:
-    """Return reports in plain values, to be stored with a version: [examples, metrics] of each agent."""
-    return {agent: [r.examples, dict(sorted(r.metrics.items()))] for agent, r in sorted(reports.items())}
-
-
-def read_reports(plain: Mapping[str, Sequence[Any]]) -> dict[str, Report]:
-    """Read what `plain_reports` returned."""
-    return {agent: Report(int(examples), dict(metrics)) for agent, (examples, metrics) in plain.items()}
 
 
 def mean_metric(name: str, reports: Mapping[str, Report]) -> tuple[float, int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from antiphon.codecs.messages import NO_DIGEST, Offer
 from antiphon.coordinator.buffer import Influence
-from antiphon.coordinator.ending import Report, plain_reports, read_reports
+from antiphon.coordinator.ending import Report
 from antiphon.coordinator.ledger.records import Memory, Received, Recovered
 from antiphon.coordinator.norms import Norms
 from antiphon.coordinator.settings import Limits
@@ -31,7 +31,7 @@ class Remembered:
             memory, seen = found.version.memory, found.version.rule_state.admissions
             self.influence = Influence.of(memory.influence)
             self.norms.restore(memory.norms)
-            self.reports.update(read_reports(memory.reports))
+            self.reports.update(memory.reports)
         for received in _after(found.waiting, seen):
             self.accepted(received.update.agent, received.update.offer, received.checked.sumsq)
         if found.first_at is not None:
@@ -56,7 +56,7 @@ class Remembered:
 
     def plain(self, influence: Influence) -> Memory:
         """Return it to be stored with a version, after which ``influence`` will be what it says."""
-        return Memory(influence.plain(), self.norms.plain(), plain_reports(self.reports))
+        return Memory(influence.plain(), self.norms.plain(), self.reports.copy())
 
 
 def _after(waiting: Iterable[Received], seen: int) -> list[Received]:

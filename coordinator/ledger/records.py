@@ -6,7 +6,6 @@ one transaction. Nothing here touches the disk.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from antiphon.codecs.messages import GroupKey, Offer, ReceiptType, UpdateId
 from antiphon.codecs.schema import Schema
@@ -16,9 +15,13 @@ from antiphon.coordinator.aggregation.plan import Plan
 from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.aggregation.step import StepState
 from antiphon.coordinator.checking import Checked
+from antiphon.coordinator.ending import Report
 from antiphon.coordinator.models import Model
 from antiphon.coordinator.publication import Publication
 from antiphon.coordinator.spool import Update
+
+Weighed = tuple[float, tuple[int, ...]]
+"""Of an agent's merged updates: the sum of their weights, and the staleness of the last, in versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +181,17 @@ Operation = (
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the coordinator remembers of agents, whole, in plain values that msgpack takes.
+    """What the coordinator remembers of agents, whole, in values that msgpack takes as they are.
 
     Attributes:
         influence: By agent: `antiphon.coordinator.buffer.Influence.plain`.
         norms: `antiphon.coordinator.norms.Norms.plain`.
-        reports: By agent: `antiphon.coordinator.ending.plain_reports`.
+        reports: By agent: the latest.
     """
 
-    influence: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    influence: Mapping[str, Weighed] = field(default_factory=dict[str, Weighed])
     norms: Sequence[float] = ()
-    reports: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    reports: Mapping[str, Report] = field(default_factory=dict[str, Report])
 
 
 @dataclass(frozen=True, slots=True)

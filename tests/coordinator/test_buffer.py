@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import msgspec
-
 from antiphon.codecs.messages import Offer, UpdateId
 from antiphon.codecs.schema import infer
 from antiphon.codecs.sealing import SymmetricKey
 from antiphon.coordinator.aggregation.history import Arrival
 from antiphon.coordinator.buffer import Accepted, Buffer, Influence
 from antiphon.coordinator.checking import Checked
+from antiphon.coordinator.ledger.records import Memory
+from antiphon.coordinator.ledger.versions import decode, encode
 from antiphon.coordinator.spool import Update
 
 
@@ -70,8 +70,8 @@ def test_influence_after_a_version_is_another_value_that_is_stored_and_read_back
     before.merged("a", 1, 0.1)
     after = before.after(["b", "a"], [3, 0], [0.2, 0.7])
     assert before.shares() == {"a": 1.0}
-    again = Influence.of(msgspec.msgpack.decode(msgspec.msgpack.encode(after.plain())))
-    assert again.plain() == after.plain() == {"a": [0.1 + 0.7, [1, 0]], "b": [0.2, [3]]}
+    again = Influence.of(decode(encode(Memory(after.plain())), Memory).influence)
+    assert again.plain() == after.plain() == {"a": (0.1 + 0.7, (1, 0)), "b": (0.2, (3,))}
     assert again.shares() == after.shares()
     for _ in range(40):
         again.merged("a", 5, 0.0)

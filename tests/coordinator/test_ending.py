@@ -6,8 +6,6 @@ from antiphon.coordinator.ending import (
     Course,
     Report,
     mean_metric,
-    plain_reports,
-    read_reports,
     why_over,
 )
 from antiphon.coordinator.settings import End
@@ -49,9 +47,3 @@ def test_falling_metric_has_to_fall() -> None:
     end = End(target_metric="loss", target_value=0.5, target_direction="at-most", target_agents=1)
     assert why_over(end, Course(3, 0.0, REPORTS)) == ""
     assert why_over(end, Course(3, 0.0, {"c": Report(5, {"loss": 0.5})}))
-
-
-def test_reports_are_stored_and_read_back() -> None:
-    plain = plain_reports(REPORTS)
-    assert plain["a"] == [100, {"auc": 0.9}]
-    assert read_reports(plain) == REPORTS

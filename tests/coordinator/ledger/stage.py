@@ -27,6 +27,7 @@ from antiphon.coordinator.aggregation.rule import Rule
 from antiphon.coordinator.aggregation.step import StepState
 from antiphon.coordinator.buffer import Accepted
 from antiphon.coordinator.checking import check
+from antiphon.coordinator.ending import Report
 from antiphon.coordinator.ledger.ledger import Ledger
 from antiphon.coordinator.ledger.records import (
     Memory,
@@ -241,7 +242,7 @@ class Stage:
         self, model: Model, step: StepState, batch: Sequence[Accepted], scalars: Plan | None, **more: Any
     ) -> VersionRecord:
         names = tuple((each.update.agent, each.update.id) for each in batch)
-        memory = Memory({"a": [1.5, [0, 1]]}, [0.5, 2.0], {"a": [3, {"loss": 0.25}]})
+        memory = Memory({"a": (1.5, (0, 1))}, [0.5, 2.0], {"a": Report(3, {"loss": 0.25})})
         return VersionRecord(
             model, step, self.rule, self.state, names, scalars, memory, self.ledger.term, self.now, **more
         )

@@ -9,6 +9,7 @@ from antiphon.broker_config.disk import RealDisk
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.messages import GroupKey
 from antiphon.codecs.sealing import SecretKey
+from antiphon.coordinator.ending import Report
 from antiphon.coordinator.ledger.records import (
     CloseUpload,
     DropEpoch,
@@ -102,7 +103,7 @@ def test_restart_goes_on_with_everything_that_was_committed() -> None:
     assert found.version.model.exact == model.exact
     assert found.version.step == step
     assert found.version.rule == stage.rule
-    assert found.version.memory.reports == {"a": [3, {"loss": 0.25}]}
+    assert found.version.memory.reports == {"a": Report(3, {"loss": 0.25})}
     assert [agent for agent, _ in found.version.batch] == ["a", "b", "c"]
     stage.ledger.commit([PutState(over=False)])
     stage.ledger.close()

@@ -8,6 +8,7 @@ import pytest
 from antiphon.coordinator.aggregation.history import RuleState, admitted, init_state
 from antiphon.coordinator.aggregation.plan import Plan
 from antiphon.coordinator.aggregation.presets import PRESETS, build_rule
+from antiphon.coordinator.ending import Report
 from antiphon.coordinator.ledger import versions
 from antiphon.coordinator.ledger.records import Memory
 from antiphon.coordinator.publication import Publication
@@ -44,7 +45,13 @@ def test_plan_comes_back_bit_for_bit_without_the_rules_memory() -> None:
 
 
 def test_memory_and_publication_come_back() -> None:
-    memory = Memory({"a": [0.5, [1, 2]]}, [0.25], {"a": [7, {"loss": float("inf")}]})
+    memory = Memory({"a": (0.5, (1, 2))}, [0.25], {"a": Report(7, {"loss": float("inf")})})
     assert versions.decode(versions.encode(memory), Memory) == memory
+    plain = {
+        "influence": {"a": [0.5, [1, 2]]},
+        "norms": [0.25],
+        "reports": {"a": [7, {"loss": float("inf")}]},
+    }
+    assert versions.encode(memory) == msgspec.msgpack.encode(plain)
     publication = Publication(b"p" * 16, b"k" * 8, b"model", 2, 3, 1, b"d" * 32, 99)
     assert versions.decode(versions.encode(publication), Publication) == publication
