@@ -32,7 +32,7 @@ class Buffer:
 
     def __init__(self) -> None:
         """Empty."""
-        self._waiting: list[Accepted] = []
+        self._waiting: dict[int, Accepted] = {}  # by identity: two may say the same
         self._arrivals: list[Arrival] = []
         self._counts: dict[str, int] = {}
 
@@ -42,13 +42,13 @@ class Buffer:
     def add(self, accepted: Accepted) -> None:
         """One more waits."""
         agent = accepted.update.agent
-        self._waiting.append(accepted)
+        self._waiting[id(accepted)] = accepted
         self._arrivals.append(accepted.arrival)
         self._counts[agent] = self._counts.get(agent, 0) + 1
 
     def has(self, accepted: Accepted) -> bool:
         """Whether this very one waits."""
-        return any(accepted is waiting for waiting in self._waiting)
+        return id(accepted) in self._waiting
 
     def count(self, agent: str) -> int:
         """How many of an agent wait."""
@@ -61,23 +61,24 @@ class Buffer:
 
     def batch(self) -> list[Accepted]:
         """The buffer: the first of each agent, in order."""
-        return [self._waiting[at] for at in first_of_each(self.arrivals)]
+        waiting = self.all()
+        return [waiting[at] for at in first_of_each(self.arrivals)]
 
     def remove(self, gone: Sequence[Accepted]) -> None:
         """They were merged or rejected."""
-        names = {id(accepted) for accepted in gone}
-        waiting, self._waiting, self._arrivals, self._counts = self._waiting, [], [], {}
+        for accepted in gone:
+            self._waiting.pop(id(accepted), None)
+        waiting, self._waiting, self._arrivals, self._counts = self.all(), {}, [], {}
         for accepted in waiting:
-            if id(accepted) not in names:
-                self.add(accepted)
+            self.add(accepted)
 
     def of(self, agent: str) -> list[Accepted]:
         """What waits of one agent."""
-        return [accepted for accepted in self._waiting if accepted.update.agent == agent]
+        return [accepted for accepted in self._waiting.values() if accepted.update.agent == agent]
 
     def all(self) -> list[Accepted]:
         """Everything that waits."""
-        return list(self._waiting)
+        return list(self._waiting.values())
 
 
 class Influence:
