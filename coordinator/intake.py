@@ -84,6 +84,7 @@ class Intake:
         self._topics = Topics(desk.identity.prefix)
         self._unknown_key: dict[str, float] = {}
         self._files = 0
+        self._no_file = desk.folder / "inline"  # of all updates that came inside their offers
         self._restored: list[Update] = []
         self.complete: asyncio.Queue[Update] = asyncio.Queue(desk.limits.checks)
         self.spooled = 0
@@ -172,7 +173,7 @@ class Intake:
             header.transfer,
             msgspec.structs.replace(offer, inline=[], schema_body=b""),
             schema,
-            self._new_path(peer.id),
+            self._no_file if offer.inline else self._new_path(peer.id),
             key,
             limits.frame,
             _now(),
