@@ -66,7 +66,7 @@ class Receipts:
         self._topics = Topics(identity.prefix)
         self._waiting: OrderedDict[Key, tuple[Peer, Receipt]] = OrderedDict()
         self._of: dict[str, OrderedDict[Key, None]] = {}
-        self._some = asyncio.Event()
+        self._some = asyncio.Semaphore(0)  # of the senders, as many as have something to look for
         self._left = asyncio.Event()
         self._counter = 0
         self._flying = 0
@@ -85,7 +85,7 @@ class Receipts:
         elif len(self._waiting) > self._most:
             self._pop(next(iter(self._waiting)))
             self.dropped += 1
-        self._some.set()
+        self._some.release()
 
     def _keep(self, key: Key, peer: Peer, word: Receipt) -> None:
         self._waiting[key] = (peer, word)
@@ -105,26 +105,27 @@ class Receipts:
 
     def wake(self) -> None:
         """There is a line again."""
-        if self._waiting:
-            self._some.set()
+        for _ in range(min(len(self._waiting), PIPELINE)):
+            self._some.release()
 
     async def run(self) -> None:
         """Send what is put, for ever."""
-        room = asyncio.Semaphore(PIPELINE)
         async with asyncio.TaskGroup() as group:
-            while True:
-                await self._some.wait()
-                self._some.clear()
-                while self._waiting and self._connection.connected:
-                    await room.acquire()
-                    if not self._waiting:
-                        room.release()
-                        break
-                    key = next(iter(self._waiting))
-                    peer, word = self._pop(key)
-                    group.create_task(self._send(key, peer, word, room), name=f"receipt-{peer.id}")
+            for n in range(PIPELINE):
+                group.create_task(self._sender(), name=f"receipts-{n}")
 
-    async def _send(self, key: Key, peer: Peer, word: Receipt, room: asyncio.Semaphore) -> None:
+    async def _sender(self) -> None:
+        """Send one after the other, while there are any and there is a line."""
+        while True:
+            await self._some.acquire()
+            sent = True
+            while sent and self._waiting and self._connection.connected:
+                sent = await self._send_next()
+
+    async def _send_next(self) -> bool:
+        """Send the oldest; returns whether there was a line."""
+        key = next(iter(self._waiting))
+        peer, word = self._pop(key)
         data = self._seal(peer, word)
         self._flying += 1
         try:
@@ -133,12 +134,13 @@ class Receipts:
         except NotConnected:
             if word.type in LASTING and key not in self._waiting:
                 self._keep(key, peer, word)
+            return False
         except TransportError:
             self.dropped += 1
         finally:
             self._flying -= 1
             self._left.set()
-            room.release()
+        return True
 
     def _seal(self, peer: Peer, word: Receipt) -> bytes:
         self._counter += 1
