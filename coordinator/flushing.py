@@ -179,11 +179,12 @@ class Flushing:
         )
 
     async def _sleep(self, seconds: float) -> None:
+        """Wait for so many seconds, or until `wake`."""
+        alarm = asyncio.get_running_loop().call_later(seconds, self._wake.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
 
     async def flush_all(self) -> None:
         """Merge what may be merged now, however long the disk takes nothing."""
