@@ -8,6 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+import msgspec
 import numpy as np
 
 from antiphon.coordinator.aggregation.rule import Rule
@@ -40,8 +41,7 @@ class Arrival:
     sumsq: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(msgspec.Struct, frozen=True):
     """An agent that is at work: what its rate is observed from.
 
     Attributes:
