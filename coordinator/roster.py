@@ -34,7 +34,6 @@ class _Activity:
     incarnation: bytes = b""
     counters: OrderedDict[bytes, int] = field(default_factory=OrderedDict[bytes, int])
     asked_at: float | None = None
-    round_trip: float | None = None
 
 
 class Roster:
@@ -46,6 +45,7 @@ class Roster:
         self._entries: dict[str, RosterEntry] = {}
         self._activity: dict[str, _Activity] = {}
         self._there: OrderedDict[str, _Activity] = OrderedDict()  # by when they were heard of last
+        self._trips: dict[str, float] = {}  # smoothed, of those who were told to send
         self.peers: dict[str, Peer] = {}
         self.removed: dict[str, Peer] = {}
 
@@ -61,6 +61,7 @@ class Roster:
                 self.removed[id] = removed[-1]
                 self._activity.pop(id, None)
                 self._there.pop(id, None)
+                self._trips.pop(id, None)
         for id, entry in sorted(entries.items()):
             if self._entries.get(id) == entry:
                 continue
@@ -110,14 +111,14 @@ class Roster:
         activity = self._activity.get(id)
         if activity is not None and activity.asked_at is not None:
             trip = now - activity.asked_at
-            old = activity.round_trip
-            activity.round_trip = trip if old is None else old + (trip - old) / 8
+            old = self._trips.get(id)
+            self._trips[id] = trip if old is None else old + (trip - old) / 8
             activity.asked_at = None
 
     def slowest_round_trip(self, now: float) -> float | None:
         """Seconds: the longest smoothed round trip of a live agent; None before any was measured."""
-        trips = [activity.round_trip for activity in self._there.values() if self._is_live(activity, now)]
-        return max((trip for trip in trips if trip is not None), default=None)
+        trips = (trip for id, trip in self._trips.items() if self._is_live(self._activity[id], now))
+        return max(trips, default=None)
 
     def live(self, now: float) -> int:
         """How many agents are there."""
