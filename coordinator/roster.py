@@ -51,6 +51,8 @@ class Roster:
 
     def change(self, entries: Mapping[str, RosterEntry]) -> Change:
         """Take over what the folder holds now. An agent with another key is another agent."""
+        if entries == self._entries:
+            return Change()
         removed: list[Peer] = []
         added: list[str] = []
         refused: list[str] = []
