@@ -27,10 +27,12 @@ GATHERED = 0.1
 KEPT = 512
 """(event, sender, reason) whose last time is remembered."""
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 
 def to_json(values: dict[str, Any]) -> bytes:
-    """Return compact JSON; digests and ids are written as hex by whoever calls."""
-    return json.dumps(values, separators=(",", ":")).encode()
+    """Return compact JSON in ASCII, whatever is in a text; digests and ids are hex by whoever calls."""
+    return _COMPACT.encode(values).encode()
 
 
 def status(state: str, federation: str, run: bytes, session: str, now: float, **more: Any) -> bytes:

@@ -28,6 +28,21 @@ def test_events_are_written_without_a_line_and_empty_fields_left_out(tmp_path: P
     assert json.loads(line) == {"event": "joined", "timestamp": 1_700_000_000.0, "agent": "a", "version": 0}
 
 
+def test_text_that_is_no_utf_8_and_odd_line_ends_are_one_line_of_ascii(tmp_path: Path) -> None:
+    odd = "caf\udce9 \u2028 \x85 ünï"  # a file's name in Latin-1, and what some take for the end of a line
+
+    async def main() -> None:
+        book = events(tmp_path)
+        book.add("roster", detail=odd)
+        await book.flush()
+
+    run(main)
+    data = (tmp_path / "events.jsonl").read_bytes()
+    assert data.isascii()
+    [line] = data.decode().splitlines()
+    assert json.loads(line)["detail"] == odd
+
+
 def test_log_that_grew_too_large_starts_anew(tmp_path: Path) -> None:
     async def main() -> None:
         book = events(tmp_path, events_bytes=200)
