@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from antiphon.agents.entries import Entry, Record
 from antiphon.codecs import chunks, encodings, frames, messages, schema, sealing
 from antiphon.codecs.chunks import VECTOR, Cut
@@ -95,7 +97,7 @@ class Transfer:
         vector, exact = self.entry.content()
         payload = chunks.cut(self.schema, self.entry.head.encoding, vector, exact, self.cuts[index])
         total = len(self.cuts)
-        header = replace(self.header, kind=Kind.UPDATE_CHUNK, index=index, total=total, one_time=b"")
+        header = structs.replace(self.header, kind=Kind.UPDATE_CHUNK, index=index, total=total, one_time=b"")
         return frames.seal_frame(header, self.key, messages.pack([send, payload]))
 
     def _encoded_sizes(self) -> list[int]:
@@ -155,7 +157,7 @@ def _chunked(
     cuts = chunks.plan(own, head.encoding, record.frame_limit)
     key = derive(record.transfer, record.secret, record.epoch)
     key_id, one_time = sealing.epoch_id(record.epoch), record.secret.public
-    named = replace(header, transfer=record.transfer, key_id=key_id, one_time=one_time)
+    named = structs.replace(header, transfer=record.transfer, key_id=key_id, one_time=one_time)
     sizes = tuple(FRAME_ROOM + _bound(_encoded(own, head.encoding, cut)) for cut in cuts)
     return Transfer(entry, own, key, named, cuts, (), sizes, head.metrics, record)
 

@@ -7,8 +7,9 @@ incompressible chunks fit the frame limit. Pure bookkeeping: nothing here seals,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
+import msgspec
 from numpy.typing import NDArray
 
 from antiphon.codecs import compression, encodings, messages
@@ -20,7 +21,6 @@ VECTOR, EXACT = 0, 1
 """The two sections."""
 
 EXACT_ENCODING = "exact"
-_TYPES: list[type] = [int, int, int, str, bytes]
 MAX_POSITION = 1 << 48
 RESERVE = 512
 """Bytes of a frame that are kept for its header, its seal and the heads of chunk and zstd frame."""
@@ -53,8 +53,7 @@ class Cut:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
     """One chunk; ``data`` is still compressed."""
 
     section: int
@@ -77,16 +76,13 @@ def parse(payload: Buffer, limit: int) -> Chunk:
     """
     if len(payload) > limit:
         raise LimitError("a chunk in bytes", len(payload), limit)
-    plain: object = messages.unpack(payload, items=5)
-    # The types exactly: a boolean would pass for an integer.
-    if not isinstance(plain, list) or [*map(type, cast(list[object], plain))] != _TYPES:
-        raise MalformedError("a chunk must be [section, first, count, encoding, data]")
-    section, first, count, encoding, data = cast(tuple[int, int, int, str, bytes], plain)
+    chunk = messages.unpack_as(payload, Chunk, items=5)
+    section, first, count, encoding = chunk.section, chunk.first, chunk.count, chunk.encoding
     if section not in (VECTOR, EXACT) or first < 0 or count < 1 or first + count > MAX_POSITION:
         raise MalformedError(f"no chunk can be section {section}, first {first}, count {count}")
     if encoding not in (encodings.ENCODINGS if section == VECTOR else (EXACT_ENCODING,)):
         raise MalformedError(f"unknown encoding {encoding[:20]!r} in section {section}")
-    return Chunk(section, first, count, encoding, data)
+    return chunk
 
 
 def plan(schema: Schema, encoding: str, frame_limit: int) -> tuple[Cut, ...]:

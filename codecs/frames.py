@@ -6,10 +6,11 @@ name does not open; a header that `read` returns has every field in its range. W
 """
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import cast
+
+import msgspec
 
 from antiphon.codecs import messages, sealing
 from antiphon.codecs.digests import frame_digest as frame_digest
@@ -56,8 +57,7 @@ BROADCAST = frozenset({Kind.MODEL_CHUNK, Kind.MANIFEST_PAGE})
 """Kinds whose recipient is everyone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The clear part of a frame; ``docs/protocol.md`` section 3 has the table."""
 
     wire: int
@@ -73,8 +73,7 @@ class Header:
     one_time: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """A frame as received; ``body`` is still sealed."""
 
     header: Header

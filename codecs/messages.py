@@ -14,7 +14,7 @@ from antiphon.codecs.digests import Buffer
 from antiphon.codecs.errors import LimitError
 from antiphon.codecs.packing import pack as pack
 from antiphon.codecs.packing import unpack as unpack
-from antiphon.codecs.packing import unpack_as
+from antiphon.codecs.packing import unpack_as as unpack_as
 from antiphon.codecs.packing import unpack_pair as unpack_pair
 
 WIRE = 1

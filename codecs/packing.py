@@ -49,7 +49,7 @@ def unpack(data: Buffer, items: int = ITEMS) -> Any:
 
 
 def unpack_as(data: Buffer, kind: type[T], items: int = ITEMS) -> T:
-    """Read one msgpack map as a message; everything that `unpack` refuses is refused.
+    """Read one msgpack value as a message; everything that `unpack` refuses is refused.
 
     Raises:
         MalformedError: as `unpack`, or a field is missing, of another type or out of its range.

@@ -6,7 +6,9 @@ begins. They live in the ledger, the static keys in the federation's folder. The
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from antiphon.broker_config.topics import COORDINATOR
 from antiphon.codecs import frames, messages, sealing
@@ -110,4 +112,4 @@ def to_all(
 ) -> Header:
     """The header of a chunk or page of a version."""
     header = to_agent(identity, run, "*", kind)
-    return replace(header, key_id=key.id, transfer=publication, index=index, total=total)
+    return structs.replace(header, key_id=key.id, transfer=publication, index=index, total=total)

@@ -101,7 +101,7 @@ def test_a_transfer_that_was_begun_goes_on_under_its_own_key_and_cut(tmp_path: P
     assert first.record.transfer == b"t" * 16
     entry.record = replace(first.record, reserved=1024)
     later = msgspec.structs.replace(VERSION, epoch=SecretKey.generate().public)  # a day later
-    other = replace(header(), transfer=b"u" * 16)
+    other = msgspec.structs.replace(header(), transfer=b"u" * 16)
     again = transfer.begin(entry, other, later, 20_000, keyed)
     assert (again.header, again.cuts, again.sizes) == (first.header, first.cuts, first.sizes)
     assert again.record.reserved == 1024

@@ -1,7 +1,7 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from antiphon.codecs import frames, messages
 from antiphon.codecs.errors import LimitError, MalformedError, PeerError, SealError, VersionError

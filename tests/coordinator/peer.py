@@ -5,11 +5,12 @@ It follows ``docs/protocol.md``, not the code of `antiphon.agents`, and it can s
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from antiphon.broker_config.connection import Connected, Connection, Message
 from antiphon.broker_config.topics import COORDINATOR, Topics

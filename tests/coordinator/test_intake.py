@@ -184,7 +184,7 @@ def test_garbage_retained_messages_and_receipts_are_dropped(tmp_path: Path) -> N
             await peer.pull()
             for data in (b"", b"\x00", b"\xc1" * 500, b"x" * (1 << 20)):
                 await peer.say(data)
-            header = dataclasses.replace(peer.header(frames.Kind.RECEIPT))
+            header = peer.header(frames.Kind.RECEIPT)
             await peer.say(frames.seal_frame(header, peer.pair, messages.encode(receipt_like())))
             await peer.note(type="hello")
             await peer.until_told("hello")

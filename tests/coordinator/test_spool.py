@@ -34,7 +34,9 @@ def chunk(index: int, send: int, key: SymmetricKey = KEY, **header: Any) -> byte
     right = Header(
         WIRE, "f", bytes(16), "a", COORDINATOR, Kind.UPDATE_CHUNK, bytes(8), TRANSFER, index, TOTAL
     )
-    return frames.seal_frame(replace(right, **header), key, messages.pack([send, b"payload" * 50]))
+    return frames.seal_frame(
+        msgspec.structs.replace(right, **header), key, messages.pack([send, b"payload" * 50])
+    )
 
 
 def write(path: Path, *data: bytes) -> int:

@@ -2,10 +2,10 @@
 
 import ast
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from nacl import bindings
 
 from antiphon.codecs import announcements, frames, messages, sealing

@@ -364,7 +364,7 @@ def _frame(
     raw = frames.encode_header(header)
     body = sealing._seal_with(NONCE, key, text, raw)  # pyright: ignore[reportPrivateUsage]
     data = messages.pack([raw, body])
-    fields = [getattr(header, name) for name in Header.__slots__]
+    fields = [getattr(header, name) for name in Header.__struct_fields__]
     return {
         "kind": int(kind),
         "header_fields": fields,
