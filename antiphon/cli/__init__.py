@@ -66,7 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"antiphon: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except PermissionError as error:
-        print(f"antiphon: {error.filename or 'something'} may not be used: {error.strerror}", file=sys.stderr)
+        print(
+            f"antiphon: {error.filename or 'something'} may not be used ({error.strerror}): "
+            "run this as the user who owns it, or give this user the right to it",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 130

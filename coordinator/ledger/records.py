@@ -297,7 +297,6 @@ class Recovered:
     Attributes:
         run: 16 bytes.
         started: Wall time at which the run began, seconds.
-        fresh: Whether the run begins just now.
         over: Whether the run was over.
         version: The newest; None before the first.
         first_at: Wall time at which the first version was committed, seconds; None before.
@@ -311,7 +310,6 @@ class Recovered:
 
     run: bytes
     started: float
-    fresh: bool = True
     over: bool = False
     version: RecoveredVersion | None = None
     first_at: float | None = None

@@ -86,8 +86,8 @@ class Recovery:
                 "restore that file, or begin a new run with --new-run"
             )
 
-    def recover(self, *, fresh: bool) -> Recovered:
-        """Read all that the coordinator goes on with; ``fresh``: the run begins just now.
+    def recover(self) -> Recovered:
+        """Read all that the coordinator goes on with.
 
         Raises:
             StateError: Something is damaged or missing.
@@ -99,7 +99,6 @@ class Recovery:
         return Recovered(
             run=run,
             started=started,
-            fresh=fresh,
             over=bool(over),
             version=self.newest(),
             first_at=first_at,

@@ -170,7 +170,7 @@ def _open(layout: Layout, disk: Disk, sync: bool, owner: Owner, now: float, toke
             tables.check(database, layout.database, thorough=True)
         recovery = Recovery(layout, disk, database)
         recovery.check_owner(owner)
-        found = recovery.recover(fresh=fresh)
+        found = recovery.recover()
         files = recovery.files()
         stored = recovery.stored_versions()
         ((term,),) = database.rows("SELECT term FROM run")

@@ -97,7 +97,10 @@ def test_place_that_may_not_be_used_is_one_sentence(
 
     _verb_that(action, monkeypatch)
     assert cli.main(["demo"]) == 2
-    assert capsys.readouterr().err == "antiphon: /root/federation may not be used: Permission denied\n"
+    said = (
+        "antiphon: /root/federation may not be used (Permission denied): run this as the user who owns it, "
+    )
+    assert capsys.readouterr().err == said + "or give this user the right to it\n"
 
 
 def test_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,8 @@ def test_damaged_or_foreign_folder_is_refused_and_left_as_it_is(
             stage.open()
     assert [stage.disk.names(FOLDER / "spool"), stage.disk.names(FOLDER / "checkpoints")] == before
     if "moving" not in said:
-        assert stage.new_ledger().new_run(OWNER, stage.now, lambda size: b"n" * size).fresh
+        found = stage.new_ledger().new_run(OWNER, stage.now, lambda size: b"n" * size)
+        assert (found.run, found.started, found.version) == (b"n" * 16, stage.now, None)
 
 
 def test_another_signing_key_is_another_coordinator() -> None:
@@ -135,12 +136,12 @@ def test_model_that_an_ended_run_left_is_no_empty_folder() -> None:
     stage.disk.write(FOLDER / "model.safetensors", [b"a model"], sync=True)
     with pytest.raises(StateError, match=r"ledger\.db is missing, although .*model\.safetensors is there"):
         stage.open()
-    assert stage.new_ledger().new_run(OWNER, 77.0, token).fresh
+    assert stage.new_ledger().new_run(OWNER, 77.0, token).started == 77.0
     assert stage.disk.names(FOLDER / "runs") == ["damaged-77"]
 
 
 def test_new_run_puts_a_damaged_ledger_aside() -> None:
     stage = spoilt(put("ledger.db", b"nonsense" * 999))
     found = stage.new_ledger().new_run(OWNER, 77.0, token)
-    assert found.fresh
+    assert (found.started, found.version) == (77.0, None)
     assert stage.disk.names(FOLDER / "runs") == ["damaged-77"]

@@ -86,7 +86,7 @@ def test_restart_goes_on_with_everything_that_was_committed() -> None:
     state, model, step = stage.state, stage.model, stage.step
     stage.ledger.close()
     found = stage.open()
-    assert (found.run, found.started, found.fresh, found.over) == (bytes(range(16)), started, False, True)
+    assert (found.run, found.started, found.over) == (bytes(range(16)), started, True)
     assert (found.received, found.applied, found.rejected, found.first_at) == (9, 6, 0, first_at)
     assert [each.update for each in found.waiting] == waiting
     assert [each.admission for each in found.waiting] == [7, 8, 9]
@@ -316,7 +316,7 @@ def test_new_run_has_a_larger_term_even_if_the_clock_went_back() -> None:
 def test_new_run_in_an_empty_folder_is_a_new_run() -> None:
     stage = Stage()
     found = stage.ledger.new_run(OWNER, 5.0, token)
-    assert found.fresh
+    assert found.started == 5.0
     assert FOLDER / "runs" not in [FOLDER / name for name in stage.disk.names(FOLDER)]
 
 
