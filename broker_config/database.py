@@ -60,6 +60,14 @@ class Database(Protocol):
         """Enter a reading transaction: all its queries see one state, whatever is committed meanwhile."""
         ...
 
+    def forget(self) -> None:
+        """Leave nothing on disk of what was deleted, unless somebody reads right now.
+
+        Raises:
+            OSError: The disk is full or broken.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...
@@ -158,6 +166,11 @@ class SqliteDatabase:
             cursor.execute("BEGIN")
             cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()  # a snapshot starts with a read
             yield cursor
+
+    def forget(self) -> None:
+        """See `Database.forget`: the log, which still has it, is written into the file and emptied."""
+        with self._write_lock, Translated(self._path):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def close(self) -> None:
         """See `Database.close`."""

@@ -148,6 +148,10 @@ class Handle:
                 self._idle().backup(copy)
             yield copy.cursor()
 
+    def forget(self) -> None:
+        """See `Database.forget`: there is no log here."""
+        self._check()
+
     def close(self) -> None:
         """See `Database.close`."""
         self._open = False

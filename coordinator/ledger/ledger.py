@@ -23,6 +23,7 @@ from antiphon.coordinator.ledger import checkpoints, starting
 from antiphon.coordinator.ledger.index import Index
 from antiphon.coordinator.ledger.layout import Layout
 from antiphon.coordinator.ledger.records import (
+    DropEpoch,
     Operation,
     Outcome,
     Owner,
@@ -149,6 +150,9 @@ class Ledger:
             transaction = Transaction(cursor, self._index)
             transaction.write(operations)
         self._take(transaction)
+        if any(isinstance(operation, DropEpoch) for operation in operations):
+            with suppress(OSError):  # it is deleted; the log goes when it is full, or at the end
+                self._opened.forget()
 
     def commit_version(self, record: VersionRecord) -> None:
         """Make a version and the outcome of everything in it durable. Disk work.

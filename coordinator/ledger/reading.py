@@ -69,7 +69,8 @@ class _Snapshot:
     """A database of which only one committed state is seen."""
 
     def __init__(self, database: Database, cursor: Any) -> None:
-        self.transaction, self.snapshot, self.close = database.transaction, database.snapshot, database.close
+        self.transaction, self.snapshot = database.transaction, database.snapshot
+        self.forget, self.close = database.forget, database.close
         self._cursor = cursor
 
     def rows(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:

@@ -146,3 +146,16 @@ def test_committed_survives_kill_9(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.db")], check=False, timeout=30)
     assert (tmp_path / "a.db-wal").exists()
     assert SqliteDatabase(tmp_path / "a.db", sync=True).rows("SELECT * FROM t") == [(1,)]
+
+
+def test_what_was_forgotten_is_in_no_file_any_more(tmp_path: Path) -> None:
+    base, secret = SqliteDatabase(tmp_path / "a.db", sync=True), bytes(range(7, 39))
+    with base.transaction() as cursor:
+        cursor.execute("CREATE TABLE t (a)")
+        cursor.execute("INSERT INTO t VALUES (?)", (secret,))
+    with base.transaction() as cursor:
+        cursor.execute("DELETE FROM t")
+    assert any(secret in file.read_bytes() for file in tmp_path.iterdir())
+    base.forget()
+    assert not any(secret in file.read_bytes() for file in tmp_path.iterdir())
+    base.close()

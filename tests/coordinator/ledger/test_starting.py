@@ -53,6 +53,23 @@ def test_empty_folder_becomes_a_new_run() -> None:
     assert stage.ledger.term == int(stage.now)
 
 
+def test_dropped_epoch_key_is_in_no_file_any_more(tmp_path: Path) -> None:
+    stage = Stage(disk=RealDisk(), folder=tmp_path / "state")
+    stage.open()
+    secret = SecretKey.generate()
+
+    def files_with_it() -> list[str]:
+        return [
+            file.name for file in (tmp_path / "state").glob("ledger*") if secret.export() in file.read_bytes()
+        ]
+
+    stage.ledger.commit([PutEpoch(b"old-----", secret, 1.0)])
+    assert files_with_it()
+    stage.ledger.commit([DropEpoch(b"old-----")])
+    assert not files_with_it()
+    stage.ledger.close()
+
+
 def test_restart_goes_on_with_everything_that_was_committed() -> None:
     stage = Stage(large=True, params=LARGE)
     stage.open()
