@@ -51,14 +51,18 @@ class Norms:
         """An update of that norm was accepted."""
         self._accepted.append(norm)
 
+    @property
+    def known(self) -> bool:
+        """Whether there were enough to tell the scale; before, each may change the bound a lot."""
+        return len(self._accepted) >= EARLY
+
     def bound(self) -> float:
         """Return the largest Euclidean norm that the next update may have; infinity: any finite one."""
         most = self._most or float("inf")
         if not self._factor:
             return most
-        known = len(self._accepted) >= EARLY
-        relative = self._factor * max(self.model, median(self._accepted) if known else 0.0)
-        return min(most, relative if known and relative > 0 else max(relative, EARLY_BOUND))
+        relative = self._factor * max(self.model, median(self._accepted) if self.known else 0.0)
+        return min(most, relative if self.known and relative > 0 else max(relative, EARLY_BOUND))
 
 
 def euclidean(vector: npt.NDArray[Any]) -> float:

@@ -31,6 +31,9 @@ SWEEP_EVERY = 5.0
 TOGETHER = 64
 """Small updates of one check: some milliseconds, after which their agents hear of them."""
 
+SMALL = 1 << 16
+"""Elements that a small update has at most: of nothing but zeros, a large one fits into its offer too."""
+
 REVOKED = ("revoked", "the agent's admission was taken back")
 RUN_OVER = ("run-over", "the run has ended")
 TOO_LATE = ("unknown-base", "another first version came before this one")
@@ -39,18 +42,24 @@ TOO_LATE = ("unknown-base", "another first version came before this one")
 async def check_updates(parts: Parts) -> None:
     """Take complete updates: check, write down, hand to the buffer.
 
-    Small ones that are there together are checked in one job, and so become durable in one commit.
+    Small ones that are there together are checked in one job, and so become durable in one commit; but for
+    the very first, of which each may tell what is normal for the next.
     """
     queue = parts.intake.complete
     while True:
         await parts.commits.room()
         batch = [await queue.get()]
-        while batch[-1].inline and len(batch) < TOGETHER and not queue.empty():
+        most = TOGETHER if parts.remembered.norms.known else 1
+        while _is_small(batch[-1]) and len(batch) < most and not queue.empty():
             batch.append(queue.get_nowait())
-        large = [] if batch[-1].inline else [batch.pop()]  # who sent little does not wait for its check
+        large = [] if _is_small(batch[-1]) else [batch.pop()]  # who sent little does not wait for its check
         for together in (batch, large):
             if together:
                 await _check(parts, together)
+
+
+def _is_small(update: Update) -> bool:
+    return update.inline and update.schema.size <= SMALL
 
 
 async def _check(parts: Parts, batch: Sequence[Update]) -> None:

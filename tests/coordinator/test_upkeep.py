@@ -226,22 +226,43 @@ def test_flood_of_offers_and_starts_leaves_few_events() -> None:
     run(main)
 
 
-def test_small_updates_are_checked_together_and_none_with_a_large_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    jobs: list[str] = []
+EIGHT = {"k": 8, "deadline": {"least": 600.0}}
+
+Jobs = list[str]
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """The agents whose updates were checked together, a string for each job."""
+    found: Jobs = []
     right = upkeep.check_each
 
     def check_each(updates: Sequence[tuple[Update, float]], disk: Disk) -> list[Checked | Rejected | OSError]:
-        jobs.append("".join(update.agent for update, _ in updates))
+        found.append("".join(update.agent for update, _ in updates))
         return right(updates, disk)
 
+    monkeypatch.setattr(upkeep, "check_each", check_each)
+    return found
+
+
+async def eight(house: Stage) -> dict[str, Peer]:
+    """Eight agents, each of which has brought an update: what is normal is known."""
+    peers = {name: await house.join(name) for name in "abcdefgh"}
+    for peer in peers.values():
+        await offer(peer)
+    for peer in peers.values():
+        assert (await peer.until_told("applied")).version == 1
+    return peers
+
+
+def test_small_updates_are_checked_together_and_none_with_a_large_one(jobs: Jobs) -> None:
     async def main() -> None:
-        async with staged(stage(aggregation={"k": 8})) as house:
-            peers = {name: await house.join(name) for name in "abcdefgh"}
+        async with staged(stage(aggregation=EIGHT)) as house:
+            peers = await eight(house)
             large = peers["e"]
             sent = await large.offer(*large.make(await large.pull(), ONES, inline=False))
             await large.until_told("granted")
+            jobs.clear()
             house.slow["check_each"] = 10.0
             for peer in peers.values():
                 if peer is large:
@@ -249,11 +270,63 @@ def test_small_updates_are_checked_together_and_none_with_a_large_one(
                 else:
                     await offer(peer)
                 await asyncio.sleep(0.1)
-            for peer in peers.values():
-                await peer.until_told("applied")
+            await large.until(lambda: large.announcement.number == 2)
             assert sorted(jobs) == ["a", "b", "cd", "e", "fgh"]  # there are two checkers
 
-    monkeypatch.setattr(upkeep, "check_each", check_each)
+    run(main)
+
+
+def test_updates_of_a_model_with_many_elements_are_checked_one_by_one_however_few_bytes_they_have(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "SMALL", ONES.size - 1)
+
+    async def main() -> None:
+        async with staged(stage(aggregation=EIGHT)) as house:
+            peers = await eight(house)
+            jobs.clear()
+            house.slow["check_each"] = 1.0
+            for peer in peers.values():
+                await offer(peer)
+            await peers["a"].until(lambda: peers["a"].announcement.number == 2)
+            assert sorted(jobs) == list("abcdefgh")
+
+    run(main)
+
+
+def test_bad_update_among_those_that_are_checked_together_costs_the_others_nothing(jobs: Jobs) -> None:
+    async def main() -> None:
+        async with staged(stage(aggregation=EIGHT)) as house:
+            peers = await eight(house)
+            jobs.clear()
+            house.slow["check_each"] = 1.0
+            before = {name: len(peer.receipts) for name, peer in peers.items()}
+            for peer in peers.values():
+                what = np.full(60, np.nan, np.float32) if peer is peers["e"] else ONES
+                await peer.offer(*peer.make(await peer.pull(), what))
+            bad = await peers["e"].until_told("rejected", after=before["e"])
+            assert bad.reason == "not-finite"
+            await offer(peers["e"])
+            for name in "abcdfgh":
+                assert (await peers[name].until_told("applied", after=before[name])).version == 2
+            assert any("e" in job and len(job) > 2 for job in jobs)
+
+    run(main)
+
+
+def test_first_updates_tell_what_is_normal_before_those_behind_them_are_judged() -> None:
+    async def main() -> None:
+        chosen = settings(aggregation={"k": 100}, limits=Limits(waiting_updates=300))
+        async with staged(Stage(chosen)) as house:
+            peer = await house.join("a")
+            pulled = await peer.pull()
+            for _ in range(10):
+                await peer.offer(*peer.make(pulled, ONES))
+            for _ in range(40):
+                await peer.offer(*peer.make(pulled, ONES * np.float32(1e9)))
+            await peer.until(lambda: len(told(peer, "received", "rejected")) == 50)
+            assert len(told(peer, "rejected")) >= 30
+
     run(main)
 
 
