@@ -64,9 +64,10 @@ class Receipts:
         self._identity, self._run = identity, run
         self._newest, self._connection, self._most = newest, connection, most
         self._topics = Topics(identity.prefix)
-        self._waiting: OrderedDict[Key, tuple[Peer, Receipt]] = OrderedDict()
+        # With the counter under which a word was sent that did not arrive; infinity before it was.
+        self._waiting: OrderedDict[Key, tuple[Peer, Receipt, float]] = OrderedDict()
         self._of: dict[str, OrderedDict[Key, None]] = {}
-        self._some = asyncio.Semaphore(0)  # of the senders, as many as have something to look for
+        self._some = asyncio.Semaphore(0)  # wakes senders, one each
         self._left = asyncio.Event()
         self._counter = 0
         self._flying = 0
@@ -78,20 +79,24 @@ class Receipts:
         key = (peer.id, word.incarnation, word.sequence, word.transfer if word.sequence < 0 else b"")
         if key in self._waiting:
             self._pop(key)
-        self._keep(key, peer, word)
+        self._keep(key, peer, word, float("inf"))
         if len(self._of[peer.id]) > SHARE:
             self._pop(next(iter(self._of[peer.id])))
             self.dropped += 1
         elif len(self._waiting) > self._most:
             self._pop(next(iter(self._waiting)))
             self.dropped += 1
-        self._some.release()
+        self._wake_one()
 
-    def _keep(self, key: Key, peer: Peer, word: Receipt) -> None:
-        self._waiting[key] = (peer, word)
+    def _wake_one(self) -> None:
+        if self._some.locked():  # otherwise one is awake already, and they go on while there is anything
+            self._some.release()
+
+    def _keep(self, key: Key, peer: Peer, word: Receipt, sent: float) -> None:
+        self._waiting[key] = (peer, word, sent)
         self._of.setdefault(peer.id, OrderedDict())[key] = None
 
-    def _pop(self, key: Key) -> tuple[Peer, Receipt]:
+    def _pop(self, key: Key) -> tuple[Peer, Receipt, float]:
         mine = self._of[key[0]]
         del mine[key]
         if not mine:
@@ -106,7 +111,7 @@ class Receipts:
     def wake(self) -> None:
         """There is a line again."""
         for _ in range(min(len(self._waiting), PIPELINE)):
-            self._some.release()
+            self._wake_one()
 
     async def run(self) -> None:
         """Send what is put, for ever."""
@@ -125,15 +130,16 @@ class Receipts:
     async def _send_next(self) -> bool:
         """Send the oldest; returns whether there was a line."""
         key = next(iter(self._waiting))
-        peer, word = self._pop(key)
-        data = self._seal(peer, word)
+        peer, word, _ = self._pop(key)
+        data, sent = self._seal(peer, word)
         self._flying += 1
         try:
             await self._connection.publish(self._topics.receipts(peer.id), data)
             self.sent_bytes += len(data)
         except NotConnected:
-            if word.type in LASTING and key not in self._waiting:
-                self._keep(key, peer, word)
+            newer = key in self._waiting and self._waiting[key][2] > sent
+            if word.type in LASTING and not newer:
+                self._keep(key, peer, word, sent)
             return False
         except TransportError:
             self.dropped += 1
@@ -142,7 +148,8 @@ class Receipts:
             self._left.set()
         return True
 
-    def _seal(self, peer: Peer, word: Receipt) -> bytes:
+    def _seal(self, peer: Peer, word: Receipt) -> tuple[bytes, int]:
+        """Return the frame, and the counter in it."""
         self._counter += 1
         newest = self._newest()
         dated = msgspec.structs.replace(
@@ -153,7 +160,7 @@ class Receipts:
             newest_number=newest.number,
         )
         header = to_agent(self._identity, self._run, peer.id, Kind.RECEIPT)
-        return frames.seal_frame(header, peer.receipt, messages.encode(dated))
+        return frames.seal_frame(header, peer.receipt, messages.encode(dated)), self._counter
 
     async def drain(self, timeout: float) -> None:
         """Wait until what is put has left, at most ``timeout`` seconds, or until the line is lost."""

@@ -141,6 +141,17 @@ def test_word_that_was_under_way_when_the_line_broke_is_said_again_unless_there_
     assert sorted((word.sequence, word.type) for word in told(story)) == [(1, "received"), (2, "applied")]
 
 
+def test_of_two_words_that_were_under_way_the_later_one_is_said_again() -> None:
+    async def story(receipts: Receipts, broker: MemoryBroker) -> None:
+        receipts.put(PEER, receipt("received", update(1)))
+        await asyncio.sleep(0.0002)
+        receipts.put(PEER, receipt("applied", update(1), version=4))
+        await asyncio.sleep(0.0002)  # the broker has neither of them
+        broker.cut("coordinator")
+
+    assert [(word.sequence, word.type) for word in told(story)] == [(1, "applied")]
+
+
 def test_word_that_the_broker_refuses_is_counted_and_left() -> None:
     async def story(receipts: Receipts, broker: MemoryBroker) -> None:
         broker.faults = Faults(refuse=1.0)
