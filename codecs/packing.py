@@ -49,10 +49,11 @@ def unpack(data: Buffer, items: int = ITEMS) -> Any:
 
 
 def unpack_as(data: Buffer, kind: type[T], items: int = ITEMS) -> T:
-    """Read one msgpack value as a message; everything that `unpack` refuses is refused.
+    """Read one msgpack value as a message. What it does not know is measured and skipped, not read.
 
     Raises:
-        MalformedError: as `unpack`, or a field is missing, of another type or out of its range.
+        MalformedError: as `unpack`, or a field is missing, of another type or out of its range, in any of its
+            repetitions.
     """
     _measure(data, items)
     try:

@@ -187,7 +187,7 @@ def infer(params: Mapping[str, Any], roles: Mapping[str, str] | None = None) -> 
             raise ConfigError(
                 f"tensor {name!r} has the unknown role {known!r}: say one of {', '.join(ROLES)}"
             )
-        tensors.append(Tensor(name, array.shape, array.dtype.name, *ROLES[known]))
+        tensors.append(Tensor(str(name), array.shape, array.dtype.name, *ROLES[known]))
     try:
         return _build(tensors)
     except MalformedError as error:

@@ -73,6 +73,13 @@ def test_another_wire_version_is_told_even_if_its_fields_are_new() -> None:
         announcements.verify(signed(messages.pack({"wire": 2, "all": "new"})), KEY.public, LIMIT)
 
 
+def test_another_wire_version_is_told_even_if_its_fields_are_those_of_ours() -> None:
+    with pytest.raises(VersionError):
+        announcements.verify(
+            announcements.sign(msgspec.structs.replace(NEWEST, wire=2), KEY), KEY.public, LIMIT
+        )
+
+
 def test_wire_version_is_believed_only_under_the_signature() -> None:
     other = messages.encode(msgspec.structs.replace(NEWEST, wire=2))
     with pytest.raises(SealError):

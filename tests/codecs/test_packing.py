@@ -1,4 +1,5 @@
 import tracemalloc
+from contextlib import suppress
 from typing import Any, cast
 
 import msgpack
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from antiphon.codecs import packing
 from antiphon.codecs.errors import MalformedError
+from antiphon.codecs.messages import Page
 
 plain = st.recursive(
     st.none()
@@ -149,3 +151,43 @@ def test_anything_but_a_pair_of_byte_strings_is_refused(other: object) -> None:
 
 def test_pair_in_longer_forms_is_still_one() -> None:
     assert packing.unpack_pair(b"\xdc\x00\x02\xc5\x00\x01a\xc6\x00\x00\x00\x01b", "no pair") == (b"a", b"b")
+
+
+PIECE = b"\xa5piece\xc4\x01p"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82" + PIECE + b"\xa1x\xa1\xff",  # text that is no UTF-8
+        b"\x82" + PIECE + b"\xa1x\x81\x01\x02",  # a key that is no string
+        b"\x82\xa5piece\xc4\x01q" + PIECE,  # the last repetition counts
+    ],
+)
+def test_what_a_message_does_not_know_is_skipped_unread(data: bytes) -> None:
+    assert packing.unpack_as(data, Page) == Page(piece=b"p")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc0",
+        b"\x81\xa5piece\xa1p",  # text for bytes
+        b"\x82\xa5piece\xff" + PIECE,  # every repetition must be right
+        b"\x81" + PIECE + b"\xc0",  # something follows
+        b"\x82" + PIECE + b"\xa1x",  # cut off
+        b"\x82" + PIECE + b"\xa1x\xd4\x01\x02",  # an extension type
+        b"\x82" + PIECE + b"\xa1x" + b"\x91" * packing.DEPTH + b"\xc0",  # too deep
+        b"\x82" + PIECE + b"\xa1x\xdd\xff\xff\xff\xff",  # too many
+    ],
+)
+def test_message_that_is_not_as_it_must_be_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedError):
+        packing.unpack_as(data, Page)
+
+
+@given(st.binary(max_size=60))
+def test_random_bytes_are_a_message_or_malformed(data: bytes) -> None:
+    with suppress(MalformedError):
+        assert isinstance(packing.unpack_as(data, Page), Page)

@@ -301,3 +301,12 @@ def test_spans_tile_every_range(model: dict[str, Any]) -> None:
         assert span.stop > span.start
         position = span.stop
     assert position == ours.size
+
+
+def test_names_that_are_text_of_another_kind_are_names() -> None:
+    class Name(str):
+        pass
+
+    plain = schema.infer({"w": np.zeros(3, np.float32)})
+    for kind in (np.str_, Name):
+        assert schema.infer({kind("w"): np.zeros(3, np.float32)}) == plain
