@@ -16,7 +16,7 @@ COURSE = 4
 OUTBOX = 8
 """An update was stored, received, or settled."""
 FLIGHT = 16
-"""The transfer under way: a receipt came, a chunk has left, or a wait is over early."""
+"""The transfer under way: a receipt came that does not end it, a chunk has left, or a wait is over early."""
 PULL = 32
 """The model under way: a message of its slot."""
 REPORT = 64

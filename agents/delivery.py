@@ -133,7 +133,8 @@ class Delivery:
 
         def begin() -> tuple[Transfer, bytes]:
             transfer = transfers.begin(entry, header, announcement, largest, line.transfer_key)
-            return transfer, transfer.offer(0)  # in the same job: it is sent at once
+            # In the same job, as it is what most transfers send next; one that goes on has had its first.
+            return transfer, b"" if transfer.record.reserved else transfer.offer(0)
 
         transfer, opening = await line.environment.run(begin)
         used = await self._remember(transfer) if transfer.sizes else 0

@@ -39,7 +39,7 @@ class Inbox(AsyncIterator[Event]):
     def put(self, event: Event) -> None:
         """Hand over one event; never waits."""
         if isinstance(event, Message):
-            if self._pressed and self._beyond(self._limits.hard_factor):
+            if self._pressed and self._beyond(self._limits.hard_factor):  # the factor is never below 1
                 self.dropped += 1
                 return
             self._bytes += len(event.topic) + len(event.payload)

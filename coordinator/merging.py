@@ -1,4 +1,4 @@
-"""Updates into a new version, range by range: at most one chunk that was opened for it is in memory of each.
+"""Updates into a new version, range by range: of each that lies in a file, one chunk at a time is in memory.
 
 The ranges are the common boundaries of all the updates' chunks, because agents cut as their brokers demand.
 The new vector is complete before anybody sees it. CPU work: off the event loop. The formulas are not here

@@ -233,7 +233,7 @@ class _Timed:
         return self.trainer.train_model(context)
 
     def slow(self, environment: Environment) -> Environment:
-        """The environment, in which training takes its time and everything else none."""
+        """The environment with jobs done inline: training takes its time, everything else none."""
 
         async def run(function: Callable[[*Arguments], Result], /, *arguments: *Arguments) -> Result:
             await TURN

@@ -42,7 +42,8 @@ class Receive:
     Its spool file is synced before the transaction. Closes the upload that has the same file.
 
     Attributes:
-        update: As it lies in the spool: ``update.path`` is ``spool/<name>``, a name that is never used twice.
+        update: As it lies in the spool: ``update.path`` is ``spool/<name>``, a name that is never used twice,
+            unless it is inline: then there is no such file.
         checked: What the check found.
         admitted_at: Wall time, seconds.
         frame: The sealed offer of an inline update, which has no file then; empty otherwise.

@@ -1,5 +1,6 @@
 """What the user's trainer returns is looked at before it is believed."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -90,8 +91,10 @@ def test_a_difference_that_overflows_is_not_finite() -> None:
 def test_an_infinity_that_the_base_has_too_is_not_taken_for_no_change() -> None:
     trainer = Adder(model())
     trainer.spoil = _set("w", np.full(3, np.inf, np.float32))
-    with pytest.raises(TrainerError, match="infinity"):
-        training.train(trainer, received(model(value=np.inf)), CONTEXT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TrainerError, match="infinity"):
+            training.train(trainer, received(model(value=np.inf)), CONTEXT)
 
 
 def test_a_first_model_that_is_not_finite_is_refused() -> None:

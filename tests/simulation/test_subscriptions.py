@@ -38,6 +38,15 @@ def test_who_left_gets_nothing_and_leaves_nothing() -> None:
     assert takers(table, "a/b") == []
 
 
+def test_whoever_subscribes_after_the_first_message_gets_the_next() -> None:
+    table, one, other = Subscriptions(), session("one"), session("other")
+    assert takers(table, "a/b") == []
+    table.add(one, "a/b")
+    assert takers(table, "a/b") == ["one"]
+    table.add(other, "#")
+    assert takers(table, "a/b") == ["one", "other"]
+
+
 def test_filter_given_twice_counts_once() -> None:
     table, one = Subscriptions(), session("one")
     table.add(one, "a")
