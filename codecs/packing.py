@@ -147,33 +147,34 @@ def _measure(data: Buffer, items: int) -> None:
     sizes, size = _SIZES, len(data)
     position = 0
     left, outer = 1, list[int]()  # values to come in the innermost array or map, and in those around it
-    while left or outer:
-        if not left:
-            left = outer.pop()
-            continue
-        if position >= size:
-            raise MalformedError("not msgpack: cut off")
-        first = data[position]
-        left -= 1
-        whole = sizes[first]
-        if whole:
-            position += whole
-            continue
-        width, length, values = _HEADS[first]
-        position += 1
-        if width:
-            if width < 0:
-                raise MalformedError("not msgpack as used here: extension type")
-            length = int.from_bytes(data[position : position + width], "big")
-            position += width
-        if values:
-            length *= values
-            items -= length
-            if items < 0 or len(outer) >= DEPTH:
-                raise MalformedError("too many items in a message, or nested too deeply")
-            outer.append(left)
-            left = length
-        else:
-            position += length
+    while True:
+        while left:
+            if position >= size:
+                raise MalformedError("not msgpack: cut off")
+            first = data[position]
+            left -= 1
+            whole = sizes[first]
+            if whole:
+                position += whole
+                continue
+            width, length, values = _HEADS[first]
+            position += 1
+            if width:
+                if width < 0:
+                    raise MalformedError("not msgpack as used here: extension type")
+                length = int.from_bytes(data[position : position + width], "big")
+                position += width
+            if values:
+                length *= values
+                items -= length
+                if items < 0 or len(outer) >= DEPTH:
+                    raise MalformedError("too many items in a message, or nested too deeply")
+                outer.append(left)
+                left = length
+            else:
+                position += length
+        if not outer:
+            break
+        left = outer.pop()
     if position != size:
         raise MalformedError("not msgpack: cut off, or something follows")
