@@ -104,10 +104,14 @@ class Translated:
             raise damaged(self._path, "what it says of its tables is no text") from error
 
 
-def damaged(path: Path, why: str) -> StateError:
+class DamagedError(StateError):
+    """A file is no sound database."""
+
+
+def damaged(path: Path, why: str) -> DamagedError:
     """The error for a file that is no sound database."""
     why = why.rpartition("\n")[2]  # SQLite's own check has a heading
-    return StateError(f"{path} is damaged ({why}): restore its folder from a backup")
+    return DamagedError(f"{path} is damaged ({why}): restore its folder from a backup")
 
 
 class SqliteDatabase:

@@ -1,5 +1,6 @@
 """``antiphon replay``: rebuild a real run's model from its ledger, and confirm that it is the same."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def replay(
         done = repeat(folder, disk, _show if sys.stderr.isatty() and not as_json else None)
     except (StateError, OSError) as error:
         sentence = str(error) if isinstance(error, StateError) else f"cannot read {folder}: {error.strerror}"
+        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+            sentence += "; SQLite must write beside what it reads: copy the folder, and name the copy"
         if as_json:
             print(json.dumps({"confirmed": False, "error": sentence}))
         print(f"antiphon: {sentence}", file=sys.stderr)

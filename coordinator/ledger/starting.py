@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.broker_config.database import Database
+from antiphon.broker_config.database import DamagedError, Database
 from antiphon.broker_config.disk import Closing, Disk
 from antiphon.codecs.errors import StateError
 from antiphon.codecs.schema import Schema
@@ -61,13 +61,15 @@ def lock(layout: Layout, disk: Disk) -> Closing:
 
 @contextmanager
 def sentences(layout: Layout) -> Generator[None]:
-    """Say what is wrong with the disk in a sentence.
+    """Say what is wrong with the disk in a sentence, and what to do.
 
     Raises:
-        StateError: In place of an OSError.
+        StateError: In place of an OSError, and for a damaged database.
     """
     try:
         yield
+    except DamagedError as error:
+        raise StateError(f"{error}, or begin a new run with --new-run") from None
     except OSError as error:
         raise StateError(
             f"cannot use {error.filename or layout.folder}: {error.strerror or error}; "

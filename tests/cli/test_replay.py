@@ -1,5 +1,6 @@
 """``antiphon replay``."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -85,6 +86,19 @@ def test_update_that_rotted_is_named_and_the_exit_code_is_1(
     found = json.loads(capsys.readouterr().out)
     assert not found["confirmed"]
     assert "version 2" in found["error"]
+
+
+def test_folder_that_may_not_be_written_is_to_be_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged(tmp_path).ledger.close()
+
+    def refuse(disk: RealDisk, path: Path, *, sync: bool) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(RealDisk, "database", refuse)
+    assert main(["replay", str(tmp_path)]) == 1
+    assert "Read-only file system; SQLite must write beside what it reads: copy" in capsys.readouterr().err
 
 
 def test_folder_without_ledger_is_no_difference_but_a_mistake(

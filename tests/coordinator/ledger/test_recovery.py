@@ -83,7 +83,7 @@ def flip(*path: str) -> Callable[[Stage], None]:
         (remove("spool", "a-1.update"), "a-1.update, an update of this run, is missing"),
         (remove("spool", "a-4.update"), "a-4.update, an update that was received, is missing"),
         (shorten("spool", "a-4.update"), "is 100 bytes long instead of"),
-        (put("ledger.db", b"nonsense" * 999), "ledger.db is damaged"),
+        (put("ledger.db", b"nonsense" * 999), "ledger.db is damaged.*backup, or begin.*--new-run"),
         (put("moving", b"../../etc"), "moving is damaged"),
     ],
 )
