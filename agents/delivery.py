@@ -45,7 +45,6 @@ class Delivery:
         self._line, self._outbox, self._announcements = line, outbox, announcements
         self._flight: Flight | None = None
         self._transfer: Transfer | None = None
-        self._opening = b""  # the frame of its first offer
         self._anew = False
         self._tries = 0
         self._under_way = 0
@@ -141,7 +140,7 @@ class Delivery:
         if used < 0:
             return
         flight = Flight(transfer.sizes, line.trip, line.environment.rng, line.patience, line.now, used)
-        self._transfer, self._flight, self._opening, self._anew = transfer, flight, opening, False
+        self._transfer, self._flight, self._anew = transfer, flight, False
         line.bell.ring(REPORT)
         try:
             async with asyncio.TaskGroup() as group:
@@ -149,10 +148,9 @@ class Delivery:
                     await self._announcements.glance()
                     if not self._goes_on(transfer):
                         break
-                    await self._step(transfer, flight, group)
+                    await self._step(transfer, flight, opening, group)
         finally:
             self._transfer = self._flight = None
-            self._opening = b""
         if self._anew and entry.state == "pending":
             entry.record = None
             await self._back_off()
@@ -186,7 +184,10 @@ class Delivery:
             and now.state != "over"
         )
 
-    async def _step(self, transfer: Transfer, flight: Flight, group: asyncio.TaskGroup) -> None:
+    async def _step(
+        self, transfer: Transfer, flight: Flight, opening: bytes, group: asyncio.TaskGroup
+    ) -> None:
+        """Do what is due next, or wait for it; ``opening`` is the frame of the first offer."""
         line = self._line
         flight.longest = line.patience
         if not line.ready:
@@ -209,7 +210,7 @@ class Delivery:
                 group.create_task(self._send_chunk(frame, flight), name=f"chunk {index}")
             case OfferNow(send):
                 transfer.entry.shown |= bool(transfer.inline)
-                frame = await line.environment.run(transfer.offer, send) if send else self._opening
+                frame = await line.environment.run(transfer.offer, send) if send else opening
                 await self._send("offer", frame)
             case ProbeNow(send):
                 await self._probe(transfer, send)

@@ -122,19 +122,27 @@ def measure(agents: int, updates: int, k: int, parameters: int, grid: float) -> 
     return Run(wall, cpu, times[-1] - times[0], summary.applied, summary.version, summary.digest.hex())
 
 
+def at_least_one(text: str) -> int:
+    """Read a number of things."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few: say 1 or more")
+    return number
+
+
 def main() -> None:
     """Print a line for each run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--agents", type=int, default=1000)
-    parser.add_argument("--updates", type=int, default=100_000)
-    parser.add_argument("--k", type=int, default=100, help="updates of a version")
-    parser.add_argument("--parameters", type=int, default=1000, help="of the float32 model")
+    parser.add_argument("--agents", type=at_least_one, default=1000)
+    parser.add_argument("--updates", type=at_least_one, default=100_000)
+    parser.add_argument("--k", type=at_least_one, default=100, help="updates of a version")
+    parser.add_argument("--parameters", type=at_least_one, default=1000, help="of the float32 model")
     parser.add_argument(
         "--grid", type=float, default=0.1, help="seconds of which trainings take whole numbers"
     )
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--runs", type=at_least_one, default=2)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     print(f"{options.agents} agents, {options.parameters} parameters, K = {options.k}")

@@ -21,7 +21,6 @@ class Inbox(AsyncIterator[Event]):
     def __init__(self, limits: Limits, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         """``pause`` and ``resume`` are called alternately."""
         self._limits = limits
-        self._most_messages, self._most_bytes = limits.queue_messages, limits.queue_bytes
         self._pause, self._resume = pause, resume
         self._events: deque[Event] = deque()
         self._bytes = 0
@@ -39,13 +38,12 @@ class Inbox(AsyncIterator[Event]):
     def put(self, event: Event) -> None:
         """Hand over one event; never waits."""
         if isinstance(event, Message):
-            if self._pressed and self._beyond(self._limits.hard_factor):  # the factor is never below 1
+            if self._beyond(self._limits.hard_factor):
                 self.dropped += 1
                 return
             self._bytes += len(event.topic) + len(event.payload)
         self._events.append(event)
-        if self._wake is not None:
-            self._notify()
+        self._notify()
         if not self._pressed and self._beyond(1):
             self._pressed = True
             self._pause()
@@ -82,12 +80,12 @@ class Inbox(AsyncIterator[Event]):
             self._resume()
 
     def _beyond(self, factor: int) -> bool:
-        full = len(self._events) >= factor * self._most_messages
-        return full or self._bytes >= factor * self._most_bytes
+        full = len(self._events) >= factor * self._limits.queue_messages
+        return full or self._bytes >= factor * self._limits.queue_bytes
 
     def _half_empty(self) -> bool:
-        few = len(self._events) <= self._most_messages // 2
-        return few and self._bytes <= self._most_bytes // 2
+        few = len(self._events) <= self._limits.queue_messages // 2
+        return few and self._bytes <= self._limits.queue_bytes // 2
 
     def _notify(self) -> None:
         wake, self._wake = self._wake, None

@@ -48,8 +48,7 @@ class Window:
         """Give back what `acquire` took."""
         self._held_size -= size
         self._held_count -= 1
-        if self._waiters:
-            self._admit()
+        self._admit()
 
     def close(self, reason: str) -> None:
         """Send everybody who waits away with `NotConnected`, and everybody who comes."""

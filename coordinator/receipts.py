@@ -123,9 +123,9 @@ class Receipts:
         """Send one after the other, while there are any and there is a line."""
         while True:
             await self._some.acquire()
-            sent = True
-            while sent and self._waiting and self._connection.connected:
-                sent = await self._send_next()
+            going = True
+            while going and self._waiting and self._connection.connected:
+                going = await self._send_next()
 
     async def _send_next(self) -> bool:
         """Send the oldest; returns whether there was a line."""

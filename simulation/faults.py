@@ -70,9 +70,6 @@ class Fate:
     delay: float = 0.0
 
 
-WELL = Fate()
-
-
 class Dice:
     """One client's chances."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +24,13 @@ from antiphon.simulation.memory_broker import MemoryBroker
 )
 def test_what_is_no_status_says_nothing(payload: bytes) -> None:
     assert read_status(payload) == {}
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def test_numbers_and_activity_are_each_told_every_second_while_both_change_all_the_time() -> None:
@@ -50,10 +58,7 @@ def test_numbers_and_activity_are_each_told_every_second_while_both_change_all_t
                 counters.sent = step
                 reporter.set("training" if step % 2 else "sending", str(step))
                 await asyncio.sleep(0.1)
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(tasks)
 
     clock.run(story)
     for times in told.values():
@@ -127,10 +132,7 @@ def test_monitors_are_told_as_seldom_as_the_settings_say_and_then_the_truth() ->
             reporter.set("waiting")
             reporter.sending = lambda: True
             await asyncio.sleep(60)
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(tasks)
 
     clock.run(story)
     assert [round(now / 30) for now, _ in told] == [0, 1, 2, 3, 4]
