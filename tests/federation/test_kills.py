@@ -47,12 +47,13 @@ def test_coordinator_agents_and_broker_killed_twenty_times_each_lose_nothing(
 
 
 def _broken_by_a_forgetful_ledger(arena: Arena) -> list[str]:
-    """What the judge says when an applied update is not in the ledger: that the test can fail."""
+    """What the judge says when an update that was received is not in the ledger: that the test can fail."""
     database = DISK.database(arena.federation / "state" / "ledger.db", sync=False)
-    names = {(name.agent, name.id.sequence) for name, story in arena.tap.updates.items() if story.received}
+    received = [name for name, story in arena.tap.updates.items() if story.received]
+    names = {(name.agent, name.id.incarnation, name.id.sequence) for name in received}
     with database.transaction() as cursor:
-        cursor.execute("SELECT agent, n, sequence FROM outcomes WHERE type = 'rejected'")
-        agent, n, _ = next(row for row in cursor.fetchall() if (row[0], row[2]) in names)
+        cursor.execute("SELECT n, agent, incarnation, sequence FROM outcomes")
+        n, agent, *_ = next(row for row in cursor.fetchall() if row[1:] in names)
         cursor.execute("DELETE FROM outcomes WHERE agent = ? AND n = ?", (agent, n))
     database.close()
     tally = Tally()
